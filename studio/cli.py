@@ -1,0 +1,415 @@
+"""The command line: one thin function a command, over the same engine requests as the window.
+
+``--json`` prints one JSON object on standard output; everything else goes to standard error. Exit status 0 done,
+2 the user's input (one clear line), 130 cancelled, 1 a bug. The engine and the window are imported by name when a
+command needs them, so that ``studio --help`` is quick and the window's process never loads torch.
+"""
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.engine.door import Engine
+from studio.engine.requests import (
+    Distill,
+    Export,
+    MeasureExportSize,
+    OpenModel,
+    Preview,
+    Request,
+    Source,
+    ViewSpectrum,
+)
+from studio.errors import RecipeError, StudioError, did_you_mean
+from studio.evaluation.result import Measurement, Result
+from studio.export.report import ExportReport
+from studio.models.layer import Layer, ModelInfo
+from studio.progress import Cancelled, Progress
+from studio.recipe.cost import ModelCost, model_cost
+from studio.recipe.files import load_recipe
+from studio.recipe.recipe import Recipe
+
+Answer = TypeVar("Answer")
+
+errors = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+cli = typer.Typer(
+    name="studio",
+    help="Compress neural networks layer by layer, with measured accuracy. Without a command, opens the window.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .pt2 file.")]
+DataPath = Annotated[str | None, typer.Option("--data", metavar="D", help="A .data.yaml file that measures.")]
+RequiredData = Annotated[str, typer.Option("--data", metavar="D", help="A .data.yaml file.")]
+RecipePath = Annotated[str | None, typer.Option("--recipe", metavar="R", help="A recipe file.")]
+Calibration = Annotated[
+    str | None, typer.Option("--calibration", metavar="D", help="A .data.yaml file that the methods fit to.")
+]
+Samples = Annotated[int | None, typer.Option(min=1, help="Measure at most this many samples.")]
+Seed = Annotated[int, typer.Option(help="Fixes the order of the samples.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the file.")]
+
+
+@cli.command()
+def app(
+    model: Annotated[str | None, typer.Argument(help="A model to open.")] = None,
+    sample: Annotated[str | None, typer.Option(help="A built-in sample to open, such as digits.")] = None,
+) -> None:
+    """Open the window."""
+    raise typer.Exit(import_module("studio.gui.app").run(model=model, sample=sample))
+
+
+@cli.command()
+def inspect(model: ModelPath, as_json: Json = False) -> None:
+    """List the layers and what can be done to each."""
+    info = _ask(_engine(), OpenModel(model))
+    plain = {
+        "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
+        "layers": [_plain_layer(layer) for layer in info.layers],
+    }
+    _print(plain, as_json, lambda: _layer_table(info))
+
+
+@cli.command()
+def spectrum(
+    model: ModelPath,
+    layer: Annotated[str | None, typer.Option(help="One layer; without it all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the singular values of layers."""
+    engine = _engine()
+    info = _ask(engine, OpenModel(model))
+    names = [known.name for known in info.layers]
+    if layer is not None and layer not in names:
+        raise RecipeError(f"--layer: the model has no layer '{layer}'.{did_you_mean(layer, names)}")
+    rows = []
+    for name in [layer] if layer is not None else names:
+        seen = _ask(engine, ViewSpectrum(model, name))
+        rows.append(
+            {
+                "name": name,
+                "singular_values": [float(value) for value in seen.singular_values],
+                "rank90": seen.rank_for(0.90),
+                "rank99": seen.rank_for(0.99),
+                "break_even_rank": seen.break_even_rank,
+            }
+        )
+    _print({"layers": rows}, as_json, lambda: _spectrum_table(rows))
+
+
+@cli.command()
+def evaluate(
+    model: ModelPath,
+    data: RequiredData,
+    recipe: RecipePath = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a model, or what a recipe makes of it."""
+    engine = _engine()
+    source, chosen = _source(model, recipe, data, calibration)
+    info = _checked(engine, model, chosen)
+    result = _ask(engine, Preview(source, data, samples, seed))
+    plain: dict[str, Any] = {"metric": _plain_metric(result.metric), "bytes": info.bytes}
+    if recipe is not None:
+        plain["bytes"] = _cost(engine, info, chosen).bytes
+        plain["original"] = {"metric": _plain_metric(_original(result)), "bytes": info.bytes}
+    _print(plain, as_json, lambda: _result_lines(result, plain["bytes"]))
+
+
+@cli.command()
+def compress(
+    model: ModelPath,
+    recipe: Annotated[str, typer.Option("--recipe", metavar="R", help="A recipe file.")],
+    out_path: Out,
+    data: DataPath = None,
+    calibration: Calibration = None,
+    format_: Format = "onnx",
+    samples: Samples = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Apply a recipe, write the file and prove that it behaves as predicted."""
+    engine = _engine()
+    source, chosen = _source(model, recipe, data, calibration)
+    info = _checked(engine, model, chosen)
+    report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
+    cost = _cost(engine, info, chosen)
+    plain = {
+        "out": report.out,
+        "bytes": {"before": report.before, "predicted": report.predicted, "after": report.after},
+        "metric": {
+            "name": report.preview.name,
+            "before": report.original.value if report.original else None,
+            "preview": report.preview.value,
+            "exported": report.exported.value,
+            "samples": report.preview.samples,
+        },
+        "layers": [
+            {
+                "name": name,
+                "bytes": layer.bytes,
+                "settings": chosen.settings_for(info.layer(name)).model_dump(mode="json", exclude_none=True),
+                "notes": list(layer.notes),
+            }
+            for name, layer in cost.layers.items()
+        ],
+        "verified": report.verified,
+    }
+    _print(plain, as_json, lambda: _report_lines(report))
+
+
+@cli.command()
+def distill(
+    model: ModelPath,
+    data: RequiredData,
+    out_path: Out,
+    evaluation: Annotated[
+        str | None,
+        typer.Option("--eval", metavar="D", help="Held-out data; without it a tenth of --data is held back."),
+    ] = None,
+    recipe: RecipePath = None,
+    epochs: Annotated[int, typer.Option(min=1)] = DistillSettings().epochs,
+    beta: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of the teacher's answers.")
+    ] = DistillSettings().beta,
+    temperature: Annotated[float, typer.Option(help="Softens both answers.")] = DistillSettings().temperature,
+    learning_rate: Annotated[float, typer.Option()] = DistillSettings().learning_rate,
+    batch_size: Annotated[int, typer.Option(min=1)] = DistillSettings().batch_size,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    samples: Samples = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Recover the accuracy of a compressed model by distillation from the original, then export it."""
+    engine = _engine()
+    source, chosen = _source(model, recipe, data, data)
+    _checked(engine, model, chosen)
+    settings = DistillSettings.model_validate(
+        {
+            "epochs": epochs,
+            "beta": beta,
+            "temperature": temperature,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "device": device,
+            "seed": seed,
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = _ask(engine, Distill(source, data, evaluation, settings, folder))
+        trained = Source(source.model, source.recipe, outcome.weights, source.calibration)
+        report = _ask(engine, Export(trained, out_path, evaluation or data, samples, seed))
+    plain = {
+        "metric": {
+            "name": outcome.metric,
+            "teacher": outcome.teacher,
+            "before": outcome.before,
+            "after": outcome.after,
+            "exported": report.exported.value,
+        },
+        "epochs": outcome.epochs,
+        "seconds": outcome.seconds,
+        "out": report.out,
+        "bytes": report.after,
+        "verified": report.verified,
+    }
+    _print(plain, as_json, lambda: _distilled_lines(outcome, report))
+
+
+@cli.command()
+def export(
+    model: ModelPath,
+    out_path: Out,
+    recipe: RecipePath = None,
+    format_: Format = "onnx",
+    data: DataPath = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write one format and verify it, on data or on random input."""
+    engine = _engine()
+    source, chosen = _source(model, recipe, data, calibration)
+    _checked(engine, model, chosen)
+    report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
+    plain = {"out": report.out, "bytes": report.after, "verified": report.verified}
+    _print(plain, as_json, lambda: _report_lines(report))
+
+
+@cli.command()
+def demo(
+    folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the results go.")] = "studio-demo",
+    as_json: Json = False,
+) -> None:
+    """Do the whole main job on the built-in sample: compress, distil briefly, export, verify, screenshot."""
+    steps = import_module("studio.demo").run(_engine(), Path(folder), _progress_bar)
+    plain = {"steps": steps, "out": folder}
+    _print(plain, as_json, lambda: out.print(f"Everything is in {folder}."))
+
+
+def main() -> None:
+    """Runs the command line; the exit status tells how it went."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    arguments = sys.argv[1:]
+    commands = {command.name or command.callback.__name__ for command in cli.registered_commands if command.callback}
+    opens_window = not arguments or (arguments[0] not in commands and arguments[0] not in ("--help", "-h", "--version"))
+    try:
+        cli(["app", *arguments] if opens_window else arguments)
+    except StudioError as error:
+        errors.print(f"error: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (Cancelled, KeyboardInterrupt):
+        errors.print("cancelled")
+        sys.exit(130)
+
+
+def _engine() -> Engine:
+    engine: Engine = import_module("studio.engine.inline").InlineEngine()
+    return engine
+
+
+def _ask(engine: Engine, request: Request[Answer]) -> Answer:
+    """The answer to `request`, with a progress bar while a person may be watching."""
+    with _progress_bar() as report:
+        return engine.start(request, report=report).result()
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(progress: Progress) -> None:
+            bar.update(task, description=progress.message, completed=progress.done, total=progress.total)
+
+        yield report
+
+
+def _source(model: str, recipe: str | None, data: str | None, calibration: str | None) -> tuple[Source, Recipe]:
+    """What the command line asks for; data that also measures stands in for missing calibration data."""
+    chosen = load_recipe(recipe) if recipe is not None else Recipe()
+    if recipe is not None and calibration is None and data is not None and chosen.options.data_aware:
+        errors.print(
+            f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
+            "give --calibration to keep them apart.",
+            markup=False,
+            soft_wrap=True,
+        )
+    return Source(model, chosen, None, calibration or data), chosen
+
+
+def _checked(engine: Engine, model: str, recipe: Recipe) -> ModelInfo:
+    info = _ask(engine, OpenModel(model))
+    recipe.check(info.layers)
+    return info
+
+
+def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
+    ranks = {}
+    for layer in info.layers:
+        chosen = recipe.settings_for(layer).rank
+        if chosen is not None:
+            energy = chosen.energy
+            ranks[layer.name] = chosen.rank or _ask(engine, ViewSpectrum(info.path, layer.name)).rank_for(energy or 1.0)
+    return model_cost(info, recipe, ranks, _ask(engine, MeasureExportSize(info.path)))
+
+
+def _original(result: Result) -> Measurement:
+    return result.original or result.metric
+
+
+def _plain_layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "shape": list(layer.shape),
+        "params": layer.parameters,
+        "bytes": layer.bytes,
+        "macs": layer.macs,
+        "methods": dict(layer.methods),
+    }
+
+
+def _plain_metric(measured: Measurement) -> dict[str, Any]:
+    return {
+        "name": measured.name,
+        "value": measured.value,
+        "low": measured.low,
+        "high": measured.high,
+        "samples": measured.samples,
+    }
+
+
+def _print(plain: Mapping[str, Any], as_json: bool, show: Any) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(plain) + "\n")
+    else:
+        show()
+
+
+def _layer_table(info: ModelInfo) -> None:
+    table = Table("layer", "kind", "shape", title=Path(info.path).name)
+    for heading in ("parameters", "bytes", "MACs"):
+        table.add_column(heading, justify="right")
+    for layer in info.layers:
+        shape = "×".join(map(str, layer.shape))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
+    out.print(table)
+    out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
+
+
+def _spectrum_table(rows: list[dict[str, Any]]) -> None:
+    table = Table("layer")
+    for heading in ("full rank", "rank for 90 %", "rank for 99 %", "break-even"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        values = (len(row["singular_values"]), row["rank90"], row["rank99"], f"{row['break_even_rank']:.1f}")
+        table.add_row(row["name"], *map(str, values))
+    out.print(table)
+
+
+def _result_lines(result: Result, size: int) -> None:
+    metric = result.metric
+    out.print(f"{metric.name} {metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f}, {metric.samples:,} samples)")
+    if result.original is not None and result.drop is not None:
+        drop = result.drop
+        out.print(f"original {result.original.value:.2f}, drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})")
+    out.print(f"{size:,} bytes")
+
+
+def _report_lines(report: ExportReport) -> None:
+    out.print(f"{report.out}: {report.before:,} → {report.after:,} bytes (predicted {report.predicted:,})")
+    name, preview, exported = report.preview.name, report.preview.value, report.exported.value
+    out.print(f"{name}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}")
+
+
+def _distilled_lines(outcome: DistillOutcome, report: ExportReport) -> None:
+    out.print(
+        f"{outcome.metric}: original {outcome.teacher:.2f}, before {outcome.before:.2f}, after {outcome.after:.2f} "
+        f"({outcome.epochs} epochs, {outcome.seconds:.0f} s)"
+    )
+    _report_lines(report)

@@ -1,0 +1,53 @@
+"""The arithmetic of stored weights: one custom op whose eager body is what the exported file computes.
+
+`torch.export` keeps ``studio::dequantize`` as one node, so that the exporter can turn it into exactly one
+``DequantizeLinear`` with integer initializers (`studio.export.translate`). Training does not pass through it:
+the compressed layers hold their latent weights themselves (`studio.compression.stored`).
+"""
+
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("studio::dequantize", mutates_args=())
+def dequantize(
+    q: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    axis: int,
+    block_size: int,
+    bits: int,  # noqa: ARG001 (read by the exporter)
+) -> Tensor:
+    """Turns stored integers back into weights, ``(q - zero_point) * scale``, bit for bit as ONNX does.
+
+    The formula is that of ONNX `DequantizeLinear
+    <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html>`_ with float32 scales.
+
+    Args:
+        q: int8 ``[out, n]`` (any shape); 4-bit values are held in ``-8..7``.
+        scale: float32, 0-d for one scale, ``[q.shape[axis]]`` for one each along `axis`, or, blocked, the
+            shape of `q` with ``ceil(q.shape[axis] / block_size)`` along `axis`.
+        zero_point: int8 of the same shape as `scale`.
+        axis: the axis that `scale` runs along; ignored for one scale.
+        block_size: neighbours along `axis` that share a scale, the last block may be shorter; 0: no blocks.
+        bits: width of a stored integer in the exported file, 8 or 4; makes no difference to the value.
+
+    Returns:
+        float32 of the shape of `q`.
+    """
+    shift, factor = (_spread(parameter, q, axis, block_size) for parameter in (zero_point, scale))
+    return (q.to(torch.int16) - shift).to(torch.float32) * factor
+
+
+@dequantize.register_fake
+def _(q: Tensor, *_: object) -> Tensor:
+    return torch.empty(q.shape, dtype=torch.float32, device=q.device)
+
+
+def _spread(parameter: Tensor, q: Tensor, axis: int, block_size: int) -> Tensor:
+    """A scale or zero point in a shape that broadcasts against `q`."""
+    if block_size:
+        return parameter.repeat_interleave(block_size, axis).narrow(axis, 0, q.shape[axis])
+    if parameter.dim() == 0:
+        return parameter
+    return parameter.reshape([-1 if position == axis else 1 for position in range(q.dim())])

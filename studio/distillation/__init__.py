@@ -1,0 +1,1 @@
+"""Recovery: the original teaches the compressed model."""

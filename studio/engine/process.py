@@ -1,0 +1,167 @@
+"""The engine in a child process: what the window uses, so that it stays fluid and survives whatever happens there.
+
+Two threads serve one worker, so that the caller never waits: one sends, the other starts the worker and receives.
+A worker that dies fails the calls under way with `EngineStoppedError`; the next request starts another one.
+"""
+
+import logging
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import count
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+from studio.engine.door import Call, Lane, Publish, unpublished
+from studio.engine.requests import Request
+from studio.errors import EngineStoppedError
+from studio.progress import Report, silent
+
+Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
+
+
+class EngineBugError(Exception):
+    """A bug in the engine: its own traceback, as text, is the message."""
+
+
+@dataclass
+class _Pending:
+    call: Call[Any]
+    report: Report
+    publish: Publish
+
+
+@dataclass
+class _Worker:
+    """One child process and the calls it owes an answer."""
+
+    outbox: SimpleQueue[object] = field(default_factory=SimpleQueue)
+    pending: dict[int, _Pending] = field(default_factory=dict)
+    process: Any = None
+
+
+class ProcessEngine:
+    """Answers requests in a child process that is started by the first one.
+
+    Args:
+        threads: torch threads of the worker; None leaves one core to the window.
+        on_stop: told, on a thread of the engine's own, when a worker died on its own.
+    """
+
+    def __init__(self, threads: int | None = None, on_stop: Callable[[str], None] | None = None) -> None:
+        self._threads = threads
+        self._on_stop = on_stop
+        self._worker: _Worker | None = None
+        self._lock = Lock()
+        self._numbers = count()
+
+    @property
+    def process_id(self) -> int | None:
+        """The worker's process id, None while there is no worker."""
+        process = self._worker.process if self._worker else None
+        return process.pid if process else None
+
+    def start(
+        self,
+        request: Request[Answer],
+        *,
+        lane: Lane = Lane.LOOK,
+        report: Report = silent,
+        publish: Publish = unpublished,
+    ) -> Call[Answer]:
+        """See `studio.engine.door.Engine.start`; `report` and `publish` are called on a thread of the engine's own."""
+        call: Call[Answer] = Call()
+        with self._lock:
+            worker = self._worker or self._begin()
+            number = next(self._numbers)
+            worker.pending[number] = _Pending(call, report, publish)
+        call.on_cancel = lambda: worker.outbox.put(("cancel", number))
+        worker.outbox.put(("start", number, lane, request))
+        return call
+
+    def close(self) -> None:
+        """Ends the worker; calls under way fail with `EngineStoppedError`."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.outbox.put(None)
+            if worker.process is not None:
+                worker.process.terminate()
+
+    def _begin(self) -> _Worker:
+        worker = self._worker = _Worker()
+        Thread(target=self._serve, args=(worker,), name="engine-receive", daemon=True).start()
+        return worker
+
+    def _serve(self, worker: _Worker) -> None:
+        """Starts the child, hands its messages on until it ends, then fails what it still owed."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        worker.process = context.Process(target=_child, args=(theirs, self._threads), name="engine", daemon=True)
+        worker.process.start()
+        theirs.close()
+        with self._lock:
+            wanted = self._worker is worker
+        if not wanted:  # closed while the child was starting
+            worker.process.terminate()
+        sender = Thread(target=_send, args=(worker.outbox, ours), name="engine-send", daemon=True)
+        sender.start()
+        try:
+            while True:
+                self._receive(worker, ours.recv())
+        except (EOFError, OSError):
+            worker.process.join()
+        worker.outbox.put(None)
+        sender.join()
+        ours.close()
+        self._bury(worker)
+
+    def _receive(self, worker: _Worker, message: tuple[int, str, Any]) -> None:
+        number, kind, value = message
+        pending = worker.pending[number]
+        if kind == "progress":
+            pending.report(value)
+        elif kind == "value":
+            pending.publish(value)
+        else:
+            with self._lock:
+                del worker.pending[number]
+            if kind == "answer":
+                pending.call.future.set_result(value)
+            else:
+                pending.call.future.set_exception(value)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Fails the calls of a worker that has ended and tells whoever wants to know."""
+        reason = f"The engine stopped unexpectedly (exit code {worker.process.exitcode})."
+        with self._lock:
+            unasked = self._worker is worker
+            if unasked:
+                self._worker = None
+            owed = list(worker.pending.values())
+            worker.pending.clear()
+        for pending in owed:
+            pending.call.future.set_exception(EngineStoppedError(reason))
+        if unasked:
+            log.warning(reason)
+            if self._on_stop is not None:
+                self._on_stop(reason)
+
+
+def _send(outbox: "SimpleQueue[object]", connection: Connection) -> None:
+    """Sends what the callers hand in until None comes or nobody receives any more."""
+    while (message := outbox.get()) is not None:
+        try:
+            connection.send(message)
+        except OSError:
+            return  # the worker has ended: the receiving thread tells the callers
+
+
+def _child(connection: Connection, threads: int | None) -> None:
+    """The child's first function; by name, because importing the worker here would load torch into the window."""
+    import_module("studio.engine.worker").serve(connection, threads)

@@ -1,0 +1,134 @@
+"""Everything that can be asked of the engine, one frozen value each; what comes back is a value too.
+
+A request names all that its answer depends on, so that a worker may die and another answer the same request.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from studio.analysis.views import Spectrum, WeightView
+from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.evaluation.result import Result
+from studio.export.report import ExportReport
+from studio.models.layer import ModelInfo
+from studio.recipe.recipe import Recipe
+
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+class Request(Generic[Answer_co]):
+    """A question whose answer is an `Answer_co`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A compressed model by what it is made of.
+
+    Attributes:
+        model: path of the original's file.
+        recipe: settings of every layer.
+        weights: path of trained weights the recipe starts from, None for the original's.
+        calibration: path of the ``.data.yaml`` that the methods fit to, None to do without.
+    """
+
+    model: str
+    recipe: Recipe
+    weights: str | None = None
+    calibration: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenModel(Request[ModelInfo]):
+    """Opens a model file and lists its layers."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class MeasureExportSize(Request[int]):
+    """Bytes of the uncompressed model when the studio writes it: what the predicted sizes start from."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class CheckData(Request[int]):
+    """Opens a data description, checks that it fits the model, and counts its samples."""
+
+    model: str
+    data: str
+
+
+@dataclass(frozen=True)
+class ViewWeights(Request[WeightView]):
+    """Histogram and statistics of one layer, original against compressed."""
+
+    source: Source
+    layer: str
+
+
+@dataclass(frozen=True)
+class ViewSpectrum(Request[Spectrum]):
+    """Singular values of one layer of the original."""
+
+    model: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class Preview(Request[Result]):
+    """Measures a compressed model beside the original; a `Result` is published after every growing block.
+
+    Attributes:
+        source: what to measure.
+        data: path of the ``.data.yaml``; None measures agreement with the original on random input.
+        samples: at most this many, None for all.
+        seed: fixes the order of the samples.
+    """
+
+    source: Source
+    data: str | None
+    samples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Distill(Request[DistillOutcome]):
+    """Trains a compressed model towards the original; `TrainingPoint` values are published on the way.
+
+    Attributes:
+        source: the student to start from; the teacher is the original.
+        train: path of the training ``.data.yaml``.
+        evaluation: path of held-out data; None holds a tenth of `train` back.
+        settings: how to train.
+        folder: where the best weights are written.
+        threads: torch threads to use, None for all cores; the window leaves one core for itself.
+    """
+
+    source: Source
+    train: str
+    evaluation: str | None
+    settings: DistillSettings
+    folder: str
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Export(Request[ExportReport]):
+    """Writes a compressed model to a file and proves it in its runtime.
+
+    Attributes:
+        source: what to write.
+        out: path of the file.
+        data: path of the data to verify on; None verifies outputs on random input.
+        samples: at most this many samples, None for all.
+        seed: fixes the order of the samples.
+        format: ``onnx``.
+    """
+
+    source: Source
+    out: str
+    data: str | None = None
+    samples: int | None = None
+    seed: int = 0
+    format: str = "onnx"

@@ -1,0 +1,248 @@
+"""Answers the engine's requests, remembering what is dear to make again: models, data, references, calibrations.
+
+Every answer depends on its request alone; the caches only save time. Two lanes may ask at once, so that making a
+remembered thing is guarded by a lock of its own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import singledispatchmethod
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+import torch
+
+from studio.analysis.calibration import Calibration, calibrate
+from studio.analysis.spectrum import spectrum
+from studio.analysis.statistics import weight_view
+from studio.analysis.views import Spectrum, WeightView
+from studio.compression.compress import CompressedModel, compress
+from studio.compression.weights import save_weights
+from studio.distillation.settings import DistillOutcome
+from studio.distillation.train import distill
+from studio.engine.door import Publish, unpublished
+from studio.engine.requests import (
+    CheckData,
+    Distill,
+    Export,
+    MeasureExportSize,
+    OpenModel,
+    Preview,
+    Request,
+    Source,
+    ViewSpectrum,
+    ViewWeights,
+)
+from studio.errors import StudioError
+from studio.evaluation.data import Dataset, open_data
+from studio.evaluation.evaluate import Reference, measure, torch_predict
+from studio.evaluation.result import Result
+from studio.export.export import export, measure_export_size
+from studio.export.report import ExportReport
+from studio.models.layer import ModelInfo
+from studio.models.model import Model, weight_matrix
+from studio.models.open import open_model
+from studio.progress import Report, silent
+from studio.recipe.recipe import Recipe
+
+Answer = TypeVar("Answer")
+Made = TypeVar("Made")
+
+#: Samples that pass through the model at once while calibrating.
+CALIBRATION_BATCH = 64
+
+
+class Memory:
+    """The last few things made, by key; two callers that want the same one make it once."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._made: OrderedDict[Hashable, object] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gave for `key`, made now if it is not remembered; what raises is not remembered."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+                while len(self._made) > self._size:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(key)
+            return cast("Made", self._made[key])
+
+
+class Workspace:
+    """The engine itself, without a process or a thread of its own."""
+
+    def __init__(self) -> None:
+        self._models = Memory(2)
+        self._data = Memory(6)
+        self._references = Memory(4)
+        self._calibrations = Memory(2)
+        # a sequential fit takes long: kept apart, it does not hold up the layer fit that the window looks at
+        self._compressed = {"layer": Memory(3), "sequential": Memory(2)}
+        self._last: dict[Hashable, CompressedModel] = {}
+
+    def answer(self, request: Request[Answer], report: Report = silent, publish: Publish = unpublished) -> Answer:
+        """Does what `request` asks.
+
+        Raises:
+            StudioError: the user's input cannot be used.
+            Cancelled: `report` was told to stop.
+        """
+        return cast("Answer", self._answer(request, report, publish))
+
+    @singledispatchmethod
+    def _answer(self, request: Any, _report: Report, _publish: Publish) -> object:
+        raise TypeError(f"the engine has no answer to {type(request).__name__}")
+
+    @_answer.register
+    def _(self, request: OpenModel, report: Report, _publish: Publish) -> ModelInfo:
+        return self._model(request.path, report).info
+
+    @_answer.register
+    def _(self, request: MeasureExportSize, _report: Report, _publish: Publish) -> int:
+        return measure_export_size(self._model(request.model))
+
+    @_answer.register
+    def _(self, request: CheckData, _report: Report, _publish: Publish) -> int:
+        return len(self._dataset(request.data, self._model(request.model)))
+
+    @_answer.register
+    def _(self, request: ViewWeights, report: Report, _publish: Publish) -> WeightView:
+        source, model = request.source, self._model(request.source.model)
+        original = weight_matrix(model.module(request.layer)).detach()
+        compressed = self._compress(source, report)
+        if request.layer not in compressed.settings and source.weights is None:
+            return weight_view(original, None)
+        return weight_view(original, compressed.effective_weight(request.layer).reshape(original.shape))
+
+    @_answer.register
+    def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:
+        return spectrum(weight_matrix(self._model(request.model).module(request.layer)).detach())
+
+    @_answer.register
+    def _(self, request: Preview, report: Report, publish: Publish) -> Result:
+        model = self._model(request.source.model)
+        compressed = self._compress(request.source, report)
+        data = self._dataset(request.data, model) if request.data else None
+        return measure(
+            torch_predict(compressed.graph),
+            data,
+            reference=self._reference(model, request.data),
+            model=model,
+            samples=request.samples,
+            seed=request.seed,
+            fit=compressed.fit,
+            report=report,
+            publish=publish,
+        )
+
+    @_answer.register
+    def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
+        model = self._model(request.source.model)
+        with _threads(request.threads):
+            trained, outcome = distill(
+                self._compress(request.source, report),
+                self._dataset(request.train, model),
+                self._dataset(request.evaluation, model) if request.evaluation else None,
+                request.settings,
+                report=report,
+                publish=publish,
+            )
+        return outcome.saved_as(str(save_weights(trained, Path(request.folder))))
+
+    @_answer.register
+    def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:
+        model = self._model(request.source.model)
+        return export(
+            self._compress(request.source, report),
+            Path(request.out),
+            data=self._dataset(request.data, model) if request.data else None,
+            samples=request.samples,
+            seed=request.seed,
+            format=request.format,
+            report=report,
+        )
+
+    def _model(self, path: str, report: Report = silent) -> Model:
+        return self._models.get(_version(path), lambda: open_model(path, report=report))
+
+    def _dataset(self, path: str, model: Model) -> Dataset:
+        key = (_version(path), model.info.fingerprint)
+        return self._data.get(key, lambda: open_data(path, model.info))
+
+    def _reference(self, model: Model, data: str | None) -> Reference:
+        key = (model.info.fingerprint, _version(data) if data else None)
+        return self._references.get(key, lambda: Reference(torch_predict(model.graph)))
+
+    def _compress(self, source: Source, report: Report) -> CompressedModel:
+        """The compressed model of `source`; layers that the last one of the same model shares are taken over."""
+        model = self._model(source.model)
+        same = (
+            model.info.fingerprint,
+            source.weights,
+            source.calibration,
+            source.recipe.options.model_dump_json(),
+        )
+        calibration = self._calibration(source, model, report)
+
+        def make() -> CompressedModel:
+            weights = Path(source.weights) if source.weights else None
+            last = self._last.get(same)
+            made = compress(
+                model, source.recipe, calibration=calibration, weights=weights, previous=last, report=report
+            )
+            if last is None or not made.settings.items() <= last.settings.items():
+                self._last[same] = made  # a part of the last one, such as a layer alone, would lose the others
+                self._forget_others(same)
+            return made
+
+        return self._compressed[source.recipe.options.fit].get((same, _key(source.recipe)), make)
+
+    def _forget_others(self, same: Hashable) -> None:
+        """Lets go of compressed models that nobody works on any more."""
+        if len(self._last) > len(self._compressed):
+            self._last = {same: self._last[same]}
+
+    def _calibration(self, source: Source, model: Model, report: Report) -> Calibration | None:
+        options = source.recipe.options
+        if source.calibration is None or not options.data_aware:
+            return None
+        data = self._dataset(source.calibration, model)
+        count = min(options.calibration_samples, len(data))
+        key = (model.info.fingerprint, _version(source.calibration), count)
+        starts = range(0, count, CALIBRATION_BATCH)
+        batches = (data.inputs(range(start, min(start + CALIBRATION_BATCH, count))) for start in starts)
+        return self._calibrations.get(key, lambda: calibrate(model, batches, report=report))
+
+
+def _key(recipe: Recipe) -> str:
+    """A hashable stand-in for a recipe."""
+    return recipe.model_dump_json(exclude_unset=True)
+
+
+def _version(path: str) -> tuple[str, int, int]:
+    """A file's path with its size and time, so that a file changed on disk is read again.
+
+    Raises:
+        StudioError: there is no such file.
+    """
+    try:
+        state = Path(path).stat()
+    except OSError as error:
+        raise StudioError(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from error
+    return str(Path(path).resolve()), state.st_size, state.st_mtime_ns
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Runs torch with `count` threads, None for as many as now."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,46 @@
+"""What can go wrong through the user's input: one class a room, one clear line a message.
+
+A message says what is wrong, where, and what to do. Anything that is not a `StudioError` is a bug and gets a
+traceback in the log.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class StudioError(Exception):
+    """The user's input cannot be used as it is; the message is one line fit for a dialog or a terminal."""
+
+
+class ModelFileError(StudioError):
+    """A model file cannot be opened: damaged, unsafe, or with an operator the studio does not know."""
+
+
+class DataError(StudioError):
+    """A data description or its arrays cannot be read, or do not fit the model."""
+
+
+class RecipeError(StudioError):
+    """A recipe names an unknown layer or field, or a value out of range."""
+
+
+class CompressionError(StudioError):
+    """A setting cannot be applied to a layer."""
+
+
+class TrainingError(StudioError):
+    """Distillation cannot start or go on with these settings."""
+
+
+class ExportError(StudioError):
+    """A file cannot be written, or does not behave as the preview said."""
+
+
+class EngineStoppedError(StudioError):
+    """The engine's worker process ended in the middle of a call; it is started anew by the next one."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """A trailing hint such as `` Did you mean 'layer1.0.conv1'?``, or nothing when no valid name is close."""
+    close = get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,50 @@
+"""What an evaluation found: torch-free values that cross the engine's door."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric's value with its interval.
+
+    Attributes:
+        name: ``top1``, ``top5``, ``mse``, ``agreement`` or ``sqnr``.
+        value: in the metric's unit: percent for accuracies and agreement, dB for sqnr, the data's unit² for mse.
+        low: lower end of the 95 % interval.
+        high: upper end of the 95 % interval.
+        samples: how many samples were measured.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a compressed model does, beside the original on the same samples.
+
+    Attributes:
+        metric: the model's own value.
+        original: the original's value on the same samples; None when no reference was given.
+        drop: how much worse than the original (positive: worse), with the paired 95 % interval.
+        total: samples that would be measured if nothing cut the run short.
+        labelled: False when random or unlabelled input stands in and `metric` is agreement with the original.
+        sqnr_db: ``10·log10(Σy² / Σ(y − ŷ)²)`` of the outputs against the original's, in dB.
+        fit: which fit of the compressed layers was measured: ``layer`` or ``sequential``.
+    """
+
+    metric: Measurement
+    original: Measurement | None
+    drop: Measurement | None
+    total: int
+    labelled: bool
+    sqnr_db: float | None = None
+    fit: str = "layer"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all samples were measured."""
+        return self.metric.samples >= self.total

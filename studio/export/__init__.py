@@ -1,0 +1,1 @@
+"""Writers, and the proof that a written file behaves as the preview said."""

@@ -1,0 +1,36 @@
+"""What is known of an exported file: the proof that it behaves as the preview said, as torch-free values."""
+
+from dataclasses import dataclass
+
+from studio.evaluation.result import Measurement
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A written and verified file.
+
+    Attributes:
+        out: path of the file.
+        format: ``onnx``.
+        before: bytes of the uncompressed model written the same way.
+        predicted: bytes announced before writing.
+        after: bytes on disk.
+        max_error: largest absolute difference of an output between the preview in torch and ONNX Runtime.
+        output_scale: largest absolute output of the preview, which gives `max_error` its size.
+        original: the original's metric; None without data.
+        preview: the compressed model's metric in torch; without data agreement with the original.
+        exported: the same metric of the file in ONNX Runtime on the same samples.
+        verified: whether outputs and metric agree within the tolerances (a mismatch raises, so True once written).
+    """
+
+    out: str
+    format: str
+    before: int
+    predicted: int
+    after: int
+    max_error: float
+    output_scale: float
+    original: Measurement | None
+    preview: Measurement
+    exported: Measurement
+    verified: bool

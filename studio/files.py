@@ -1,0 +1,47 @@
+"""Writing files so that a failure leaves the old one whole."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a temporary file beside `path`, then puts it in place in one step.
+
+    Whatever goes wrong, `path` holds either its old content or the whole new one, and no temporary file stays behind.
+
+    Args:
+        path: the file to create or replace; its folder must exist.
+        write: receives the temporary path and writes the content there.
+
+    Raises:
+        OSError: the folder is missing or cannot be written to.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replaces `path` by `text` in UTF-8; see `write_atomically`."""
+    write_atomically(path, lambda temporary: _fill(temporary, text))
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _fill(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

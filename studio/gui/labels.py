@@ -1,0 +1,60 @@
+"""Labels that never clip: what does not fit is elided and stands in full in the tooltip."""
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+
+
+def label(text: str, role: str | None = None, *, wrap: bool = False) -> QLabel:
+    """A label with one of the style sheet's roles."""
+    made = QLabel(text)
+    made.setWordWrap(wrap)
+    if role is not None:
+        made.setProperty("role", role)
+    return made
+
+
+def set_tone(widget: QWidget, tone: str) -> None:
+    """Colours a label by a verdict (``good``, ``warn``, ``bad`` or nothing)."""
+    if widget.property("tone") != tone:
+        widget.setProperty("tone", tone)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
+class ElidedLabel(QLabel):
+    """One line of text that gives way: it ends in … where there is no room, and the tooltip shows it whole."""
+
+    def __init__(self, text: str = "", role: str | None = None, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight):
+        super().__init__(text)
+        self._mode = mode
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        if role is not None:
+            self.setProperty("role", role)
+
+    def setText(self, text: str) -> None:
+        """Shows `text`."""
+        super().setText(text)
+        self._update_tooltip()
+
+    def minimumSizeHint(self) -> QSize:
+        """Wide enough for a word; the height of the whole line."""
+        return QSize(min(48, super().sizeHint().width()), super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Notes whether the text still fits."""
+        super().resizeEvent(event)
+        self._update_tooltip()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draws the text, elided to the width there is."""
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(self.rect(), int(self.alignment()), self._elided())
+        painter.end()
+
+    def _elided(self) -> str:
+        return self.fontMetrics().elidedText(self.text(), self._mode, self.width())
+
+    def _update_tooltip(self) -> None:
+        self.setToolTip(self.text() if self._elided() != self.text() else "")

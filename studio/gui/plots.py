@@ -1,0 +1,90 @@
+"""What every plot of the window shares: quiet axes, the theme's colours, no hidden menus.
+
+Items are made once by their panel and fed by `setData`; nothing here draws data.
+"""
+
+from collections.abc import Callable, Iterable
+from math import log10
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
+
+from studio.gui.theme import Colours, Theme
+
+
+class Plot:
+    """A pyqtgraph widget that follows the theme.
+
+    Attributes:
+        widget: what goes into a layout.
+        item: the plot item, to which curves are added.
+    """
+
+    def __init__(self, theme: Theme, name: str, *, bottom: str, left: str) -> None:
+        self._theme = theme
+        self._painters: list[Callable[[Colours], None]] = []
+        self._titles = {"bottom": bottom, "left": left}
+        self.widget = pg.PlotWidget()
+        self.widget.setAccessibleName(name)
+        self.widget.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
+        self.widget.setMinimumSize(160, 110)
+        self.item = self.widget.getPlotItem()
+        self.item.setMenuEnabled(False)
+        self.item.hideButtons()
+        self.item.setMouseEnabled(x=False, y=False)
+        self.item.showGrid(x=False, y=True, alpha=0.12)
+        theme.changed.connect(self.repaint)
+        self.repaint()
+
+    def painted(self, paint: Callable[[Colours], None]) -> None:
+        """Has `paint` set the colours of an item, now and whenever the theme changes."""
+        self._painters.append(paint)
+        paint(self._theme.colours)
+
+    def title(self, axis: str, text: str) -> None:
+        """Names an axis."""
+        self._titles[axis] = text
+        self._paint_axis(axis, text)
+
+    def repaint(self) -> None:
+        """Takes the theme's colours."""
+        self.widget.setBackground(self._theme.colours.base)
+        for axis, text in self._titles.items():
+            self._paint_axis(axis, text)
+        for paint in self._painters:
+            paint(self._theme.colours)
+
+    def _paint_axis(self, name: str, text: str) -> None:
+        colours = self._theme.colours
+        axis = self.item.getAxis(name)
+        axis.setPen(pg.mkPen(colours.border))
+        axis.setTextPen(pg.mkPen(colours.muted))
+        axis.enableAutoSIPrefix(False)
+        axis.setLabel(text, color=colours.muted)
+
+
+def pen(colour: str, width: float = 1.6, *, dashed: bool = False) -> Any:
+    """A line of one colour; cosmetic, so it keeps its width when the plot is scaled."""
+    return pg.mkPen(colour, width=width, style=Qt.PenStyle.DashLine if dashed else Qt.PenStyle.SolidLine)
+
+
+def brush(colour: str, alpha: int) -> Any:
+    """A translucent fill."""
+    filled = QColor(colour)
+    filled.setAlpha(alpha)
+    return pg.mkBrush(filled)
+
+
+def log_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``log10(1 + n)``: a logarithmic height in which an empty bin is zero."""
+    return np.log10(1.0 + counts)
+
+
+def log_count_ticks(highest: float) -> list[list[tuple[float, str]]]:
+    """Ticks at 0, 1, 10, 100 … for heights drawn with `log_counts`."""
+    decades: Iterable[int] = range(int(log10(max(highest, 1))) + 1)
+    return [[(0.0, "0"), *((log10(1 + 10**power), f"{10**power:,}") for power in decades)]]

@@ -1,0 +1,180 @@
+"""A layer's singular values with the line that cuts them: drag it to choose the rank."""
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from studio.analysis.views import Array, Spectrum
+from studio.gui.labels import ElidedLabel, label
+from studio.gui.plots import Plot, pen
+from studio.gui.text import percent_text
+from studio.gui.theme import Theme
+
+#: Singular values below this share of the largest are drawn at it: the logarithm of zero has no place on an axis.
+FLOOR = 1e-6
+
+
+class SpectrumPanel(QWidget):
+    """Shows one `Spectrum`, the retained energy and the rank.
+
+    Signals:
+        rank_dragged: the line was moved to this rank; the full rank means no cut.
+        rank_released: the drag is over.
+    """
+
+    rank_dragged = Signal(int)
+    rank_released = Signal()
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._spectrum: Spectrum | None = None
+        self._rank: int | None = None
+        self._saving = ""
+        self._reason = ""
+        self._summary = ElidedLabel(role="detail")
+        self._summary.setAccessibleName("What the chosen rank keeps and saves")
+        self._plot = Plot(theme, "Singular values of the layer", bottom="rank", left="singular value")
+        self._plot.item.setLogMode(x=False, y=True)
+        self.values = self._plot.item.plot(symbol="o", symbolSize=4, symbolPen=None)
+        self.energy = pg.PlotDataItem()
+        self._energy_view = self._right_axis("energy kept, %")
+        self._energy_view.addItem(self.energy)
+        self.break_even = pg.InfiniteLine(angle=90, label="break-even", labelOpts={"position": 0.12})
+        self.rank_line = pg.InfiniteLine(angle=90, movable=True, label="", labelOpts={"position": 0.92})
+        self.rank_line.setZValue(10)
+        self.rank_line.sigDragged.connect(self._dragged)
+        self.rank_line.sigPositionChangeFinished.connect(self._released)
+        for line in (self.break_even, self.rank_line):
+            self._plot.item.addItem(line, ignoreBounds=True)
+        self._paint()
+        self._lay_out()
+        self.show_spectrum(None)
+
+    def show_spectrum(self, spectrum: Spectrum | None, unavailable: str = "") -> None:
+        """Shows `spectrum`.
+
+        Args:
+            spectrum: None empties the panel until the answer is there.
+            unavailable: why the rank of this layer cannot be chosen; empty when it can.
+        """
+        self._spectrum, self._reason = spectrum, unavailable
+        self._summary.setText("Computing the singular values …" if spectrum is None else "")
+        for item in (self.values, self.energy, self.break_even, self.rank_line):
+            item.setVisible(spectrum is not None)
+        if spectrum is not None:
+            self._draw(spectrum)
+
+    def show_rank(self, rank: int | None, saving: str) -> None:
+        """Places the line.
+
+        Args:
+            rank: the chosen rank, None when the layer keeps its full rank.
+            saving: what the layer's settings save, such as ``"−12.3 kB"``.
+        """
+        self._rank, self._saving = rank, saving
+        if self._spectrum is not None:
+            self._place(self._spectrum)
+
+    def drag_to(self, rank: int) -> None:
+        """Moves the line as the mouse does; the drag goes on until `rank_line` reports its end."""
+        self.rank_line.setValue(rank)
+        self._dragged()
+
+    def _lay_out(self) -> None:
+        top = QHBoxLayout()
+        top.addWidget(label("Singular values", "heading"))
+        top.addWidget(self._summary, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 0)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self._plot.widget, 1)
+
+    def _paint(self) -> None:
+        plot = self._plot
+        plot.painted(lambda c: self.values.setPen(pen(c.compressed)))
+        plot.painted(lambda c: self.values.setSymbolBrush(c.compressed))
+        plot.painted(lambda c: self.energy.setPen(pen(c.energy)))
+        plot.painted(lambda c: self.break_even.setPen(pen(c.muted, 1.2, dashed=True)))
+        plot.painted(lambda c: self.break_even.label.setColor(c.muted))
+        plot.painted(lambda c: self.rank_line.setPen(pen(c.text, 2.4)))
+        plot.painted(lambda c: self.rank_line.setHoverPen(pen(c.accent, 4)))
+        plot.painted(lambda c: self.rank_line.label.setColor(c.text))
+        plot.painted(lambda c: plot.item.getAxis("right").setTextPen(c.energy))
+        plot.painted(lambda c: plot.item.getAxis("right").setLabel("energy kept, %", color=c.energy))
+
+    def _right_axis(self, text: str) -> pg.ViewBox:
+        """A second view over the same ranks with a linear axis of its own."""
+        item, view = self._plot.item, pg.ViewBox(enableMenu=False)
+        view.setMouseEnabled(x=False, y=False)
+        item.showAxis("right")
+        item.scene().addItem(view)
+        item.getAxis("right").linkToView(view)
+        item.getAxis("right").setLabel(text)
+        view.setXLink(item.getViewBox())
+        view.setYRange(0, 100, padding=0.02)
+        view.setZValue(-1)
+        item.getViewBox().sigResized.connect(lambda box: view.setGeometry(box.sceneBoundingRect()))
+        return view
+
+    def _draw(self, spectrum: Spectrum) -> None:
+        values = spectrum.singular_values
+        ranks = np.arange(1, len(values) + 1, dtype=float)
+        shown = np.maximum(values, FLOOR * max(float(values[0]), 1e-30))
+        self.values.setData(ranks, shown)
+        self.energy.setData(ranks, 100 * spectrum.energy)
+        self._plot.item.setXRange(0.5, len(values) + 0.5, padding=0.01)
+        self._plot.item.setYRange(*_log_range(shown), padding=0.06)
+        self.break_even.setPos(spectrum.break_even_rank)
+        self.break_even.label.setText(f"break-even {spectrum.break_even_rank:.1f}")
+        self.rank_line.setMovable(not self._reason)
+        self.rank_line.setBounds((1, len(values)))
+        self._place(spectrum)
+
+    def _place(self, spectrum: Spectrum) -> None:
+        full = len(spectrum.singular_values)
+        rank = full if self._rank is None else min(self._rank, full)
+        if not self.rank_line.moving:
+            self.rank_line.setValue(rank)
+        self.rank_line.label.setText("" if self._reason else f"rank {rank}")
+        _lean_inwards(self.rank_line, rank > full / 2)
+        _lean_inwards(self.break_even, spectrum.break_even_rank > full / 2)
+        self._summary.setText(self._reason or rank_text(spectrum, self._rank, self._saving))
+
+    def _dragged(self) -> None:
+        rank = round(self.rank_line.value())
+        if self._spectrum is not None and rank != self._shown_rank():
+            self._rank = rank
+            self.rank_dragged.emit(rank)
+
+    def _released(self) -> None:
+        self.rank_line.setValue(self._shown_rank())
+        self.rank_released.emit()
+
+    def _shown_rank(self) -> int:
+        full = len(self._spectrum.singular_values) if self._spectrum is not None else 1
+        return full if self._rank is None else self._rank
+
+
+def rank_text(spectrum: Spectrum, rank: int | None, saving: str) -> str:
+    """What `rank` keeps and saves, with a warning above break-even."""
+    if rank is None:
+        return "full rank: drag the line to the left, or choose a rank on the right"
+    kept = percent_text(float(spectrum.energy[min(rank, len(spectrum.energy)) - 1]))
+    text = f"rank {rank} of {len(spectrum.singular_values)}  ·  keeps {kept} of the energy  ·  layer {saving}"
+    above = rank > spectrum.break_even_rank
+    return f"{text}  ·  above break-even: two factors are larger than the layer" if above else text
+
+
+def _log_range(values: Array) -> tuple[float, float]:
+    """Lowest and highest exponent, at least one decade apart."""
+    low, high = float(np.log10(values[-1] or 1e-30)), float(np.log10(values[0] or 1e-30))
+    return min(low, high - 1), high
+
+
+def _lean_inwards(line: pg.InfiniteLine, left: bool) -> None:
+    """Puts a line's label on the side where the plot has room for it."""
+    anchors = [(1, 0.5), (1, 0.5)] if left else [(0, 0.5), (0, 0.5)]
+    line.label.anchors = anchors
+    line.label.setAnchor(anchors[0])

@@ -1,0 +1,81 @@
+"""The window's style sheet: spacing, borders and emphasis on top of the Fusion style, from one set of colours."""
+
+from collections.abc import Mapping
+from string import Template
+
+_SHEET = Template("""
+QToolTip { color: $text; background: $raised; border: 1px solid $border; padding: 4px; }
+QMainWindow::separator { background: $border; width: 1px; height: 1px; margin: 3px; }
+QStatusBar { border-top: 1px solid $border; }
+QStatusBar::item { border: none; }
+QMenuBar { background: $window; }
+
+QLabel[role="caption"] { color: $muted; font-weight: 600; }
+QLabel[role="detail"], QLabel[role="reason"] { color: $muted; }
+QLabel[role="value"] { font-size: 17px; font-weight: 600; }
+QLabel[role="title"] { font-size: 26px; font-weight: 600; }
+QLabel[role="heading"] { font-weight: 600; }
+QLabel[tone="good"] { color: $good; }
+QLabel[tone="warn"] { color: $warn; }
+QLabel[tone="bad"] { color: $bad; }
+
+QFrame[role="card"] { background: $base; border: 1px solid $border; border-radius: 8px; }
+QFrame[role="notice"] { background: $selection; border: 1px solid $accent; border-radius: 6px; }
+QFrame[role="drop"] { background: $base; border: 2px dashed $border; border-radius: 12px; }
+QFrame[role="drop"][active="true"] { border-color: $accent; background: $selection; }
+
+QPushButton, QToolButton[role="button"] {
+    background: $raised; border: 1px solid $border; border-radius: 6px; padding: 5px 12px; color: $text;
+}
+QPushButton:hover, QToolButton[role="button"]:hover { border-color: $accent; }
+QPushButton:pressed { background: $selection; }
+QPushButton:focus, QToolButton[role="button"]:focus { border: 1px solid $accent; }
+QPushButton:disabled, QToolButton[role="button"]:disabled { color: $muted; background: $window; }
+QPushButton[role="primary"] { background: $accent; border-color: $accent; color: $on_accent; font-weight: 600; }
+QPushButton[role="primary"]:hover, QPushButton[role="primary"]:focus { border-color: $text; }
+QPushButton[role="primary"]:disabled { background: $raised; border-color: $border; color: $muted; }
+QPushButton[role="link"] { background: transparent; border: none; color: $accent; padding: 2px; text-align: left; }
+QPushButton[role="link"]:hover, QPushButton[role="link"]:focus { text-decoration: underline; }
+
+QLineEdit, QComboBox, QSpinBox, QDoubleSpinBox {
+    background: $base; border: 1px solid $border; border-radius: 5px; padding: 3px 6px; min-height: 18px;
+    selection-background-color: $accent; selection-color: $on_accent;
+}
+QLineEdit:focus, QComboBox:focus, QSpinBox:focus, QDoubleSpinBox:focus { border-color: $accent; }
+QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled {
+    color: $muted; background: $window;
+}
+QComboBox QAbstractItemView { background: $base; border: 1px solid $border; }
+
+QTableView {
+    background: $base; border: 1px solid $border; border-radius: 6px; gridline-color: $border;
+    selection-background-color: $selection; selection-color: $text; alternate-background-color: $window;
+}
+QTableView:focus { border-color: $accent; }
+QHeaderView::section {
+    background: $raised; color: $muted; border: none; border-right: 1px solid $border; padding: 5px 6px;
+    font-weight: 600;
+}
+QTableCornerButton::section { background: $raised; border: none; }
+
+QTabWidget::pane { border: none; }
+QTabBar::tab { background: transparent; color: $muted; padding: 7px 14px; border-bottom: 2px solid transparent; }
+QTabBar::tab:selected { color: $text; border-bottom: 2px solid $accent; font-weight: 600; }
+QTabBar::tab:hover { color: $text; }
+QTabBar::tab:focus { color: $accent; }
+
+QDockWidget { font-weight: 600; color: $muted; }
+QDockWidget::title { background: $window; padding: 6px 8px; border-bottom: 1px solid $border; }
+
+QProgressBar {
+    background: $raised; border: none; border-radius: 4px; min-height: 8px; max-height: 8px; color: transparent;
+}
+QProgressBar::chunk { background: $accent; border-radius: 4px; }
+QScrollArea { border: none; background: transparent; }
+QScrollArea > QWidget > QWidget { background: transparent; }
+""")
+
+
+def stylesheet(colours: Mapping[str, str]) -> str:
+    """The style sheet in these colours."""
+    return _SHEET.substitute(colours)

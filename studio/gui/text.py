@@ -1,0 +1,132 @@
+"""How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
+
+from studio.evaluation.result import Measurement
+from studio.recipe.settings import LayerSettings, QuantizeSettings
+
+#: Typographic minus: as wide as the plus sign, so columns of differences line up.
+MINUS = "−"
+
+_METRIC_NAMES = {
+    "top1": "Accuracy",
+    "top5": "Top-5 accuracy",
+    "agreement": "Agreement with the original",
+    "mse": "Mean squared error",
+    "sqnr": "Output SQNR",
+}
+_PERCENT_METRICS = frozenset({"top1", "top5", "agreement"})
+
+_KIND_NAMES = {"linear": "Linear", "embedding": "Embedding"}
+
+
+def bytes_text(count: int) -> str:
+    """Bytes in the decimal unit that leaves one to three digits before the point: ``"12.3 kB"``."""
+    size = float(abs(count))
+    sign = MINUS if count < 0 else ""
+    if size < 1000:
+        return f"{sign}{size:.0f} B"
+    for unit in ("kB", "MB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{sign}{size:.1f} {unit}"
+    return f"{sign}{size / 1000:,.2f} GB"
+
+
+def saved_text(before: int, after: int) -> str:
+    """What a change of size means, with its sign: ``"−12.3 kB"`` when smaller, ``"+1.0 kB"`` when larger."""
+    difference = after - before
+    return f"+{bytes_text(difference)}" if difference > 0 else bytes_text(difference) if difference else "no change"
+
+
+def count_text(count: int) -> str:
+    """A whole number with thousands separators: ``"269,722"``."""
+    return f"{count:,}".replace("-", MINUS)
+
+
+def short_count(count: float) -> str:
+    """A large count with three significant digits and its prefix: ``"41.2 M"``."""
+    for limit, divisor, prefix in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
+        if count >= limit:
+            return f"{count / divisor:.3g}{prefix}"
+    return f"{count:,.0f}"
+
+
+def percent_text(share: float, digits: int = 1) -> str:
+    """A share of one as percent: ``0.237`` → ``"23.7 %"``."""
+    return f"{100 * share:.{digits}f} %".replace("-", MINUS)
+
+
+def ratio_text(original: int, current: int) -> str:
+    """How much smaller: ``"3.8× smaller"``."""
+    if original <= 0 or current <= 0 or original == current:
+        return "unchanged"
+    smaller = original > current
+    ratio = original / current if smaller else current / original
+    return f"{ratio:.{2 if ratio < 2 else 1}f}× {'smaller' if smaller else 'larger'}"
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people."""
+    return _METRIC_NAMES.get(name, name)
+
+
+def metric_value(name: str, value: float) -> str:
+    """A metric's value in its unit: ``"97.30 %"``, ``"31.2 dB"``."""
+    if name in _PERCENT_METRICS:
+        return f"{value:.2f} %"
+    return f"{value:.1f} dB" if name == "sqnr" else f"{value:.4g}"
+
+
+def measurement_text(measurement: Measurement) -> str:
+    """A value with half the width of its 95 % interval: ``"97.30 ± 0.25 %"``."""
+    half = (measurement.high - measurement.low) / 2
+    if measurement.name in _PERCENT_METRICS:
+        return f"{measurement.value:.2f} ± {half:.2f} %"
+    return f"{metric_value(measurement.name, measurement.value)} ± {half:.2g}"
+
+
+def drop_text(drop: Measurement) -> str:
+    """A paired drop: ``"−0.70 ± 0.30 points"``; a gain gets a plus sign."""
+    half = (drop.high - drop.low) / 2
+    sign = MINUS if drop.value > 0 else "+" if drop.value < 0 else ""
+    unit = " points" if drop.name in _PERCENT_METRICS else ""
+    return f"{sign}{abs(drop.value):.2f} ± {half:.2f}{unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration to the precision that matters: ``"45 s"``, ``"3 min 20 s"``, ``"2 h 5 min"``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as ``"16 × 3 × 3 × 3"``."""
+    return " × ".join(str(size) for size in shape)
+
+
+def kind_text(kind: str) -> str:
+    """A layer kind for people: ``conv2d`` → ``"Conv 2d"``."""
+    return _KIND_NAMES.get(kind, kind.replace("conv_transpose", "Conv transpose ").replace("conv", "Conv ", 1))
+
+
+def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
+    """What is chosen for a layer, one short text a method: ``("50 % zeros", "rank 48", "4 bit g32")``."""
+    if settings.keep:
+        return ("kept",)
+    chips = []
+    if settings.prune is not None:
+        chips.append(f"{100 * settings.prune.ratio:.3g} % zeros")
+    if settings.rank is not None:
+        rank, energy = settings.rank.rank, settings.rank.energy
+        chips.append(f"rank {rank}" if rank is not None else f"{100 * (energy or 0):.4g} % energy")
+    if settings.quantize is not None:
+        chips.append(f"{settings.quantize.weight_bits} bit{_scales(settings.quantize)}")
+    return tuple(chips)
+
+
+def _scales(settings: QuantizeSettings) -> str:
+    """The granularity as a suffix; one scale per channel is the usual case and goes without."""
+    return {"tensor": " tensor", "channel": "", "group": f" g{settings.group_size}"}[settings.granularity]

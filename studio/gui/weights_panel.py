@@ -1,0 +1,91 @@
+"""A layer's weights, original against compressed: a histogram over the same bins and a line of statistics."""
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from studio.analysis.views import Array, WeightView
+from studio.gui.labels import ElidedLabel, label
+from studio.gui.plots import Plot, brush, log_count_ticks, log_counts, pen
+from studio.gui.text import percent_text
+from studio.gui.theme import Theme
+
+
+class WeightsPanel(QWidget):
+    """Shows one `WeightView`."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._view: WeightView | None = None
+        self._logarithmic = QCheckBox("Log &counts")
+        self._logarithmic.setToolTip("Draw the counts on a logarithmic scale, so that rare large weights show")
+        self._logarithmic.toggled.connect(self._draw)
+        self._statistics = ElidedLabel(role="detail")
+        self._statistics.setAccessibleName("Statistics of the layer's weights")
+        self._plot = Plot(theme, "Histogram of the layer's weights", bottom="weight", left="count")
+        self._legend = self._plot.item.addLegend(offset=(-8, 4), labelTextSize="9pt")
+        self.original = self._plot.item.plot(stepMode="center", fillLevel=0, name="original")
+        self.compressed = self._plot.item.plot(stepMode="center", name="compressed")
+        self._plot.painted(lambda c: self.original.setBrush(brush(c.original, 90)))
+        self._plot.painted(lambda c: self.original.setPen(pen(c.original, 1)))
+        self._plot.painted(lambda c: self.compressed.setPen(pen(c.compressed)))
+        self._plot.painted(lambda c: self._legend.setLabelTextColor(c.text))
+        self._lay_out()
+
+    def show_view(self, view: WeightView | None) -> None:
+        """Shows `view`; None empties the panel until the answer is there."""
+        self._view = view
+        self._statistics.setText("Loading the weights …" if view is None else statistics_text(view))
+        self._draw()
+
+    def set_logarithmic(self, on: bool) -> None:
+        """Chooses the scale of the counts."""
+        self._logarithmic.setChecked(on)
+
+    def _lay_out(self) -> None:
+        top = QHBoxLayout()
+        top.addWidget(label("Weights", "heading"))
+        top.addWidget(self._statistics, 1)
+        top.addWidget(self._logarithmic)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 0)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self._plot.widget, 1)
+
+    def _draw(self) -> None:
+        view = self._view
+        if view is None:
+            self.original.setData([], [], stepMode=None)
+            self.compressed.setData([], [], stepMode=None)
+            return
+        self.original.setData(view.edges, self._heights(view.original), stepMode="center")
+        self.compressed.setVisible(view.compressed is not None)
+        if view.compressed is not None:
+            self.compressed.setData(view.edges, self._heights(view.compressed), stepMode="center")
+        self._scale(view)
+
+    def _heights(self, counts: Array) -> Array:
+        return log_counts(counts) if self._logarithmic.isChecked() else counts
+
+    def _scale(self, view: WeightView) -> None:
+        """Fits the axes: a quantized layer may put more weights into one bin than the original has anywhere."""
+        tallest = float(max(np.max(view.original), 0 if view.compressed is None else np.max(view.compressed), 1))
+        logarithmic = self._logarithmic.isChecked()
+        axis: pg.AxisItem = self._plot.item.getAxis("left")
+        axis.setTicks(log_count_ticks(tallest) if logarithmic else None)
+        top = float(log_counts(np.asarray(tallest))) if logarithmic else tallest
+        self._plot.item.setYRange(0, top * 1.02, padding=0)
+        self._plot.item.setXRange(float(view.edges[0]), float(view.edges[-1]), padding=0.01)
+
+
+def statistics_text(view: WeightView) -> str:
+    """Mean, spread, zeros and, for a changed layer, how far it is from the original."""
+    parts = [f"mean {view.mean:.3g}", f"σ {view.std:.3g}", f"range {view.low:.3g} … {view.high:.3g}".replace("-", "−")]
+    if view.zeros > 0:
+        parts.append(f"{percent_text(view.zeros)} zeros")
+    if view.sqnr_db is not None:
+        parts.append("SQNR ∞" if np.isinf(view.sqnr_db) else f"SQNR {view.sqnr_db:.1f} dB")
+    if view.layer_error is not None:
+        parts.append(f"output error {percent_text(view.layer_error)}")
+    return "  ·  ".join(parts)

@@ -1,0 +1,105 @@
+"""What the studio knows of an opened model, as plain values: no torch, so that the window can hold them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+#: The verdict of a method that can be applied to a layer; anything else is the reason why not, in words.
+OK = "ok"
+
+#: Techniques a layer is judged for, in the order of the recipe.
+METHODS = ("prune", "channels", "n_m", "rank", "quantize")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer that holds weights.
+
+    Attributes:
+        name: dotted path in the model's file, such as ``layer1.0.conv1``.
+        kind: ``conv1d``, ``conv2d``, ``conv3d``, ``conv_transpose1d`` … ``linear`` or ``embedding``.
+        shape: weight shape ``[out, in / groups, *kernel]`` (embedding: ``[rows, width]``).
+        groups: convolution groups, 1 for all others.
+        has_bias: whether a bias of ``out`` values comes with the weight.
+        parameters: number of weights and biases.
+        bytes: bytes of the weight and bias as the original stores them (float32: 4 each).
+        macs: multiply-accumulate operations for one sample.
+        methods: for each of `METHODS`, `OK` or the reason in words why it cannot be applied.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    groups: int
+    has_bias: bool
+    parameters: int
+    bytes: int
+    macs: int
+    methods: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """The weight as the matrix ``[out, in·k·k]`` that rank, groups and spectra refer to."""
+        return self.shape[0], prod(self.shape[1:])
+
+    @property
+    def break_even_rank(self) -> float:
+        """Rank ``m·n / (m + n)`` at which two factors hold as many weights as the layer itself."""
+        rows, columns = self.matrix_shape
+        return rows * columns / (rows + columns)
+
+    @property
+    def full_rank(self) -> int:
+        """The largest rank the weight matrix can have."""
+        return min(self.matrix_shape)
+
+    def allows(self, method: str) -> bool:
+        """Whether `method` (one of `METHODS`) can be applied to this layer."""
+        return self.methods.get(method) == OK
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype (``float32`` …) and shape of a model's input or output; None stands for a free dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model as the window sees it.
+
+    Attributes:
+        path: the file it came from.
+        format: ``onnx`` or ``pt2``.
+        fingerprint: SHA-256 of the file's bytes, hexadecimal; every cache is keyed by it.
+        inputs: what goes in; the first dimension is the batch.
+        outputs: what comes out.
+        layers: every layer that holds weights, in the order they run.
+        parameters: all parameters, the layers' and the others' (norms, positions …).
+        bytes: size of the file on disk.
+        macs: multiply-accumulate operations of all layers for one sample.
+    """
+
+    path: str
+    format: str
+    fingerprint: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layers: tuple[Layer, ...]
+    parameters: int
+    bytes: int
+    macs: int
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)

@@ -1,0 +1,120 @@
+"""The layer table: what layers a graph has, in the order they run, what they cost and what can be done to them."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from studio.models.layer import OK, Layer
+from studio.models.model import weight_matrix
+
+KINDS: dict[type[nn.Module], str] = {
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+    nn.ConvTranspose1d: "conv_transpose1d",
+    nn.ConvTranspose2d: "conv_transpose2d",
+    nn.ConvTranspose3d: "conv_transpose3d",
+    nn.Linear: "linear",
+    nn.Embedding: "embedding",
+}
+_BYTES = 4  # float32
+
+
+def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tuple[Layer, ...]:
+    """Runs the graph once and lists its layers.
+
+    Args:
+        graph: the model.
+        inputs: samples that fit, the batch first.
+
+    Returns:
+        Every layer that holds weights, in the order of its first call; a layer called twice counts its MACs twice.
+    """
+    trace = _Trace(graph)
+    with torch.no_grad():
+        trace.run(*inputs)
+    batch = inputs[0].shape[0]
+    return tuple(_layer(name, graph.get_submodule(name), macs // batch) for name, macs in trace.macs.items())
+
+
+@dataclass
+class _Trace(fx.Interpreter):
+    """Runs a graph and counts, for every layer, the multiply-accumulate operations of the whole batch."""
+
+    graph_module: fx.GraphModule
+    macs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        super().__init__(self.graph_module)
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        result = super().call_module(target, args, kwargs)
+        module = self.graph_module.get_submodule(target)
+        if type(module) in KINDS:
+            self.macs[target] += _macs(module, args[0], result)
+        return result
+
+
+def _macs(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
+    """One multiplication for each weight at each place it is used; a look-up multiplies nothing."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    if isinstance(module, nn.Embedding):
+        return 0
+    if isinstance(module, nn.Linear):
+        return y.numel() * module.in_features
+    if KINDS[type(module)].startswith("conv_transpose"):
+        return x.numel() // weight.shape[0] * weight.numel()
+    return y.numel() // weight.shape[0] * weight.numel()
+
+
+def _layer(name: str, module: nn.Module, macs: int) -> Layer:
+    weight, bias = module.weight, getattr(module, "bias", None)
+    assert isinstance(weight, torch.Tensor)
+    kind = KINDS[type(module)]
+    shape = tuple(weight.shape)
+    if kind.startswith("conv_transpose"):
+        shape = (weight_matrix(module).shape[0], weight.shape[0] // module.groups, *weight.shape[2:])
+    parameters = weight.numel() + (bias.numel() if bias is not None else 0)
+    groups = getattr(module, "groups", 1)
+    return Layer(
+        name=name,
+        kind=kind,
+        shape=shape,
+        groups=groups,
+        has_bias=bias is not None,
+        parameters=parameters,
+        bytes=_BYTES * parameters,
+        macs=macs,
+        methods=verdicts(kind, shape, groups),
+    )
+
+
+def verdicts(kind: str, shape: tuple[int, ...], groups: int) -> dict[str, str]:
+    """For each technique, `OK` or the reason in words why it cannot be applied to such a layer."""
+    later = {
+        "channels": "channel pruning is not offered in this version",
+        "n_m": "n:m pruning is not offered in this version",
+    }
+    if kind == "embedding" or kind.startswith("conv_transpose"):
+        plural = "embedding" if kind == "embedding" else "transposed convolution"
+        return {
+            "prune": f"pruning is not supported for {plural} layers",
+            **later,
+            "rank": f"low rank is not supported for {plural} layers",
+            "quantize": f"quantization is not supported for {plural} layers",
+        }
+    return {"prune": OK, **later, "rank": _rank_verdict(shape, groups), "quantize": OK}
+
+
+def _rank_verdict(shape: tuple[int, ...], groups: int) -> str:
+    if groups > 1 and shape[1] == 1:
+        return "depthwise convolution: each group sees a single input channel, nothing to factor"
+    if groups > 1:
+        return "grouped convolution: its groups share no inputs to factor"
+    if min(shape[0], torch.Size(shape[1:]).numel()) < 2:
+        return "the weight matrix has a single row or column: nothing to factor"
+    return OK

@@ -1,0 +1,199 @@
+"""Reading an ONNX file into an fx graph of real `torch.nn` layers.
+
+The file is data: it is parsed, checked and translated operator by operator; nothing in it is run. Weights kept in
+files of their own are read only from the model's folder.
+"""
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, numpy_helper
+from torch import fx
+
+from studio.errors import ModelFileError
+from studio.models.layer import TensorSpec
+from studio.models.onnx_activations import ACTIVATIONS
+from studio.models.onnx_graph import Handler, Operator, Table, ValueType, Workbench
+from studio.models.onnx_layers import LAYERS
+from studio.models.onnx_names import scopes
+from studio.models.onnx_operators import OPERATORS
+from studio.models.onnx_sizes import SIZES, computes_sizes
+from studio.models.onnx_types import DTYPES, input_dtype, type_name
+
+HANDLERS: dict[str, Handler] = {
+    kind: handler for table in (OPERATORS, ACTIVATIONS, LAYERS) for kind, handler in table.handlers.items()
+}
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def import_onnx(
+    content: bytes, folder: Path
+) -> tuple[fx.GraphModule, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Translates the bytes of an ONNX file.
+
+    Args:
+        content: the file's bytes.
+        folder: where the file lies; external data must lie in there too.
+
+    Returns:
+        The graph in eval mode, its inputs and its outputs.
+
+    Raises:
+        ModelFileError: the file is damaged, reaches out of its folder, or holds an operator that is not known.
+    """
+    model = _parse(content, folder)
+    initializers = {tensor.name: _constant(tensor) for tensor in model.graph.initializer}
+    inputs = tuple(_input_spec(value) for value in model.graph.input if value.name not in initializers)
+    bench = _workbench(model, initializers)
+    for spec in inputs:
+        bench.set(spec.name, bench.graph.placeholder(_identifier(spec.name)))
+    for op in _operators(model):
+        _translate(bench, op)
+    outputs = tuple(_output_spec(value) for value in model.graph.output)
+    return bench.output([spec.name for spec in outputs]).eval(), inputs, outputs
+
+
+def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
+    """The checked model with external data read in, functions inlined and shapes inferred."""
+    try:
+        model = onnx.load_model_from_string(content)
+        _check_external(model, folder)
+        external_data_helper.load_external_data_for_model(model, str(folder))
+        if len(model.functions):
+            model = onnx.inliner.inline_local_functions(model)
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
+        raise ModelFileError(f"The ONNX file is damaged or not an ONNX file: {_first_line(error)}") from error
+
+
+def _check_external(model: onnx.ModelProto, folder: Path) -> None:
+    """Refuses weights that lie outside the model's folder, through ``..``, an absolute path or a link.
+
+    Raises:
+        ModelFileError: naming the path.
+    """
+    for tensor in external_data_helper._get_all_tensors(model):
+        if not external_data_helper.uses_external_data(tensor):
+            continue
+        location = external_data_helper.ExternalDataInfo(tensor).location
+        target = (folder / location).resolve()
+        if not target.is_relative_to(folder.resolve()):
+            raise ModelFileError(f"The weights '{tensor.name}' lie outside the model's folder, at '{location}': refused.")
+        if not target.is_file():
+            raise ModelFileError(f"The weights '{tensor.name}' are missing: there is no file '{location}' beside the model.")
+
+
+def _workbench(model: onnx.ModelProto, initializers: dict[str, torch.Tensor]) -> Workbench:
+    users: dict[str, list[Operator]] = defaultdict(list)
+    producers: dict[str, Operator] = {}
+    for op in _operators(model):
+        for name in op.inputs:
+            users[name].append(op)
+        producers.update(dict.fromkeys(op.outputs, op))
+    for value in model.graph.output:
+        users[value.name].append(Operator("Output", value.name, (value.name,), (), {}))
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    types = {value.name: _value_type(value) for value in values}
+    opset = next((entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS), 1)
+    return Workbench(initializers, types, users, producers, opset)
+
+
+def _operators(model: onnx.ModelProto) -> list[Operator]:
+    return [_operator(node) for node in model.graph.node]
+
+
+def _operator(node: onnx.NodeProto) -> Operator:
+    kind = node.op_type if node.domain in _DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
+    attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
+    metadata = {entry.key: entry.value for entry in node.metadata_props}
+    name = node.name or next((output for output in node.output if output), kind)
+    return Operator(kind, name, tuple(node.input), tuple(node.output), attributes, scopes(metadata))
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Any:
+    """The attribute as a Python value; a graph stays as it is."""
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        return _constant(value)
+    return list(value) if attribute.type in (attribute.INTS, attribute.FLOATS) else value
+
+
+def _constant(tensor: onnx.TensorProto) -> torch.Tensor:
+    """The tensor in the studio's dtypes.
+
+    Raises:
+        ModelFileError: of a type that is not supported.
+    """
+    if tensor.data_type not in DTYPES:
+        raise ModelFileError(f"The constant '{tensor.name}' has the type {type_name(tensor.data_type)}, which is not supported.")
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(f"The constant '{tensor.name}' is damaged: {_first_line(error)}") from error
+    dtype = DTYPES[tensor.data_type]
+    return torch.from_numpy(array.astype("float32") if dtype.is_floating_point else array.copy()).to(dtype)
+
+
+def _translate(bench: Workbench, op: Operator) -> None:
+    """Adds what `op` computes to the graph.
+
+    Raises:
+        ModelFileError: the operator is not known, or not in this form.
+    """
+    if all(name in bench.values for name in op.outputs):
+        return  # taken into the layer before it
+    handler = SIZES.handlers[op.type] if computes_sizes(bench, op) else HANDLERS.get(op.type)
+    if handler is None:
+        raise ModelFileError(f"The ONNX operator {op.type} (node '{op.name}') is not supported.")
+    try:
+        result = handler(bench, op)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise op.refuse(_first_line(error)) from error
+    if len(op.outputs) == 1 or op.type in ("BatchNormalization", "Dropout", "LayerNormalization"):
+        bench.set(op.outputs[0], result)
+        return
+    for i, name in enumerate(op.outputs):
+        bench.set(name, result[i])
+
+
+def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Name, dtype and shape of an input.
+
+    Raises:
+        ModelFileError: it is no tensor, or of unknown rank.
+    """
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        raise ModelFileError(f"The input '{value.name}' is not a tensor of known rank.")
+    dtype = input_dtype(value.name, kind.elem_type)
+    return TensorSpec(value.name, str(dtype).removeprefix("torch."), _sizes(kind))
+
+
+def _output_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    found = _value_type(value)
+    return TensorSpec(value.name, str(found.dtype or torch.float32).removeprefix("torch."), found.shape or ())
+
+
+def _value_type(value: onnx.ValueInfoProto) -> ValueType:
+    kind = value.type.tensor_type
+    return ValueType(DTYPES.get(kind.elem_type), _sizes(kind) if kind.HasField("shape") else None)
+
+
+def _sizes(kind: onnx.TypeProto.Tensor) -> tuple[int | None, ...]:
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim)
+
+
+def _identifier(name: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in name)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,185 @@
+"""Tensor functions that imported graphs call where torch has no function of the same meaning.
+
+They live at module level because a graph names its functions by import path. Sizes may be symbolic: nothing here
+branches on a free dimension, so that a graph can be exported with a free batch.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: ONNX writes "to the end" as the largest integer it has.
+_TO_THE_END = 2**31 - 1
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Reshapes, a size of 0 copying the input's size at that place (ONNX ``Reshape`` with ``allowzero = 0``)."""
+    return x.reshape([x.shape[i] if isinstance(n, int) and n == 0 else n for i, n in enumerate(shape)])
+
+
+def expand(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Broadcasts both ways: a size of 1 in `shape` keeps the input's size."""
+    missing = len(shape) - x.dim()
+    kept = [1] * missing + list(x.shape)
+    target = [1] * -missing + list(shape)
+    return x.expand([have if isinstance(want, int) and want == 1 else want for have, want in zip(kept, target, strict=True)])
+
+
+def flatten(x: Tensor, axis: int) -> Tensor:
+    """A matrix of the dimensions before and from `axis` on (ONNX ``Flatten``)."""
+    axis = axis % x.dim() if axis < 0 else axis
+    return x.reshape(1, -1) if axis == 0 else x.flatten(axis).flatten(0, axis - 1)
+
+
+def squeeze(x: Tensor, axes: Sequence[int] | None) -> Tensor:
+    """Drops the dimensions `axes`, or all of size 1."""
+    return x.squeeze() if axes is None else x.squeeze(tuple(axes))
+
+
+def unsqueeze(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """Inserts dimensions of size 1 so that they stand at `axes` of the result."""
+    rank = x.dim() + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def transpose(x: Tensor, order: Sequence[int] | None) -> Tensor:
+    """Permutes the dimensions; without an order, reverses them."""
+    return x.permute(list(order) if order is not None else list(reversed(range(x.dim()))))
+
+
+def slice_(
+    x: Tensor, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]
+) -> Tensor:
+    """Python slicing along `axes`; a negative step walks backwards."""
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        x = _forwards(x, start, end, axis, step) if step > 0 else _backwards(x, start, end, axis, step)
+    return x
+
+
+def _forwards(x: Tensor, start: int, end: int, axis: int, step: int) -> Tensor:
+    index = [slice(None)] * x.dim()
+    index[axis] = slice(start, None if isinstance(end, int) and end >= _TO_THE_END else end, step)
+    return x[tuple(index)]
+
+
+def _backwards(x: Tensor, start: int, end: int, axis: int, step: int) -> Tensor:
+    places = range(x.shape[axis])[max(start, -_TO_THE_END) : (None if end < -_TO_THE_END else end) : step]
+    return x.index_select(axis, torch.tensor(list(places), dtype=torch.int64))
+
+
+def gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Picks `indices` (any shape) along `axis`; negative ones count from the end."""
+    axis = axis % x.dim()
+    indices = torch.where(indices < 0, indices + x.shape[axis], indices)
+    picked = x.index_select(axis, indices.reshape(-1))
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
+
+
+def pad(x: Tensor, pads: Sequence[int], mode: str, value: float, axes: Sequence[int] | None) -> Tensor:
+    """Pads by ONNX's order ``[begin…, end…]`` along `axes` (default: all)."""
+    rank, half = x.dim(), len(pads) // 2
+    before_after = {a % rank: (pads[i], pads[i + half]) for i, a in enumerate(axes if axes is not None else range(rank))}
+    amounts = [before_after.get(axis, (0, 0)) for axis in reversed(range(rank))]
+    if mode == "constant":
+        return F.pad(x, [n for pair in amounts for n in pair], value=value)
+    while amounts and amounts[-1] == (0, 0):
+        amounts.pop()
+    return F.pad(x, [n for pair in amounts for n in pair], mode={"edge": "replicate", "wrap": "circular"}.get(mode, mode))
+
+
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same values in another dtype."""
+    return x.to(dtype)
+
+
+def divide(x: Tensor, y: Tensor) -> Tensor:
+    """True division, or for integers division that rounds towards zero."""
+    if x.is_floating_point() or y.is_floating_point():
+        return torch.div(x, y)
+    return torch.div(x, y, rounding_mode="trunc")
+
+
+def remainder(x: Tensor, y: Tensor, fmod: bool) -> Tensor:
+    """The sign follows `y`, or `x` with `fmod`."""
+    return torch.fmod(x, y) if fmod else torch.remainder(x, y)
+
+
+def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """``clamp(alpha·x + beta, 0, 1)``."""
+    return torch.clamp(alpha * x + beta, 0, 1)
+
+
+def leaky(x: Tensor, slope: Tensor) -> Tensor:
+    """``x`` where positive, ``slope·x`` elsewhere; `slope` broadcasts (ONNX ``PRelu``)."""
+    return torch.where(x >= 0, x, slope * x)
+
+
+def swish(x: Tensor, alpha: float) -> Tensor:
+    """``x · sigmoid(alpha·x)``."""
+    return x * torch.sigmoid(alpha * x)
+
+
+def global_average_pool(x: Tensor) -> Tensor:
+    """Mean over all dimensions behind the channels, which stay with size 1."""
+    return x.mean(tuple(range(2, x.dim())), keepdim=True)
+
+
+def global_max_pool(x: Tensor) -> Tensor:
+    """Maximum over all dimensions behind the channels, which stay with size 1."""
+    return x.amax(tuple(range(2, x.dim())), keepdim=True)
+
+
+def average_of_present(x: Tensor, pads: Sequence[int], kernel: Sequence[int], stride: Sequence[int], ceil: bool) -> Tensor:
+    """Average pooling over what lies inside the image, for padding that differs between the sides."""
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
+    inside = F.pad(torch.ones_like(x), list(pads))
+    return pool(F.pad(x, list(pads)), list(kernel), list(stride), 0, ceil) / pool(inside, list(kernel), list(stride), 0, ceil)
+
+
+def softmax_from(x: Tensor, axis: int) -> Tensor:
+    """Softmax over all dimensions from `axis` on together (ONNX ``Softmax`` before opset 13)."""
+    return torch.softmax(x.flatten(axis), -1).reshape(x.shape) if axis != -1 else torch.softmax(x, -1)
+
+
+def depth_to_space(x: Tensor, block: int, mode: str) -> Tensor:
+    """Moves blocks of channels into ``block × block`` pixels: ``[N, C·b·b, H, W]`` → ``[N, C, H·b, W·b]``."""
+    if mode == "CRD":
+        return F.pixel_shuffle(x, block)
+    n, c, h, w = x.shape
+    blocks = x.reshape(n, block, block, c // block**2, h, w)
+    return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, c // block**2, h * block, w * block)
+
+
+def space_to_depth(x: Tensor, block: int) -> Tensor:
+    """The inverse of `depth_to_space` in its default order."""
+    n, c, h, w = x.shape
+    blocks = x.reshape(n, c, h // block, block, w // block, block)
+    return blocks.permute(0, 3, 5, 1, 2, 4).reshape(n, c * block**2, h // block, w // block)
+
+
+def reduce(x: Tensor, how: str, axes: Sequence[int] | None, keepdims: bool) -> Tensor:
+    """One of ONNX's ``Reduce…`` operators over `axes` (default: all)."""
+    dims = list(axes) if axes is not None else list(range(x.dim()))
+    if how == "Mean":
+        return x.mean(dims, keepdim=keepdims)
+    if how == "Sum":
+        return x.sum(dims, keepdim=keepdims)
+    if how == "Max":
+        return x.amax(dims, keepdim=keepdims)
+    if how == "Min":
+        return x.amin(dims, keepdim=keepdims)
+    if how == "L1":
+        return x.abs().sum(dims, keepdim=keepdims)
+    if how == "L2":
+        return x.square().sum(dims, keepdim=keepdims).sqrt()
+    if how == "SumSquare":
+        return x.square().sum(dims, keepdim=keepdims)
+    if how == "LogSumExp":
+        return torch.logsumexp(x, dims, keepdim=keepdims)
+    for axis in sorted((axis % x.dim() for axis in dims), reverse=True):
+        x = x.prod(axis, keepdim=keepdims)
+    return x

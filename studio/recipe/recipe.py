@@ -1,0 +1,95 @@
+"""The recipe: what the user chose for every layer, immutable, resolved by a fixed precedence."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import Field
+
+from studio.errors import RecipeError, did_you_mean
+from studio.models.layer import Layer
+from studio.recipe.settings import LayerSettings, Options, Settings
+
+#: Methods of `LayerSettings` and the verdict in `Layer.methods` that must allow them.
+SETTABLE = ("prune", "rank", "quantize")
+
+
+class Recipe(Settings):
+    """Settings by layer, with more specific ones laid over more general ones, method by method.
+
+    Precedence: exact layer name > glob (a later one beats an earlier one) > `kinds` > `default`. A method that the
+    more specific entry does not mention is taken from the next more general one; ``quantize: null`` switches a
+    method off, ``keep: true`` all of them. Defaults, kinds and globs apply to a layer only where the method can be
+    applied at all; naming a layer exactly and asking for the impossible is an error.
+    """
+
+    studio: Literal[1] = 1
+    default: LayerSettings = LayerSettings()
+    kinds: Mapping[str, LayerSettings] = Field(default_factory=dict)
+    layers: Mapping[str, LayerSettings] = Field(default_factory=dict)
+    options: Options = Options()
+
+    def settings_for(self, layer: Layer) -> LayerSettings:
+        """The settings that apply to `layer`, in canonical form (`LayerSettings.normalised`)."""
+        general = self.kinds.get(layer.kind, LayerSettings()).over(self.default)
+        for pattern, settings in self.layers.items():
+            if _is_glob(pattern) and fnmatchcase(layer.name, pattern):
+                general = settings.over(general)
+        general = general.model_copy(update={m: None for m in SETTABLE if not layer.allows(m)})
+        return self.layers.get(layer.name, LayerSettings()).over(general).normalised()
+
+    def with_layer(self, name: str, settings: LayerSettings) -> "Recipe":
+        """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say."""
+        explicit = LayerSettings(**{field: getattr(settings, field) for field in LayerSettings.model_fields})
+        return self.model_copy(update={"layers": {**self.layers, name: explicit}})
+
+    def with_layers(self, settings: Mapping[str, LayerSettings]) -> "Recipe":
+        """`with_layer` for several layers at once."""
+        recipe = self
+        for name, chosen in settings.items():
+            recipe = recipe.with_layer(name, chosen)
+        return recipe
+
+    def check(self, layers: Iterable[Layer]) -> None:
+        """Checks that every entry finds its layer and that a layer named exactly can take what is asked of it.
+
+        Raises:
+            RecipeError: an unknown layer, kind or pattern, an impossible method, or a rank beyond the full rank.
+        """
+        known = {layer.name: layer for layer in layers}
+        for kind in self.kinds:
+            kinds = sorted({layer.kind for layer in known.values()})
+            if kind not in kinds:
+                raise RecipeError(
+                    f"kinds: the model has no '{kind}' layers; it has {', '.join(kinds)}.{did_you_mean(kind, kinds)}"
+                )
+        for name, settings in self.layers.items():
+            if _is_glob(name):
+                if not any(fnmatchcase(layer, name) for layer in known):
+                    raise RecipeError(f"layers: the pattern '{name}' matches no layer of the model.")
+            elif name not in known:
+                raise RecipeError(f"layers: the model has no layer '{name}'.{did_you_mean(name, known)}")
+            else:
+                _check_layer(known[name], settings)
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as nested plain values, fields that were never set left out; `Recipe.model_validate` reads it."""
+        return {"studio": self.studio, **self.model_dump(mode="json", exclude_unset=True)}
+
+
+def _is_glob(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def _check_layer(layer: Layer, settings: LayerSettings) -> None:
+    """Refuses what `layer` cannot take.
+
+    Raises:
+        RecipeError: with the layer, the method and the reason.
+    """
+    for method in SETTABLE:
+        if getattr(settings, method) is not None and not layer.allows(method):
+            raise RecipeError(f"layers.{layer.name}.{method}: {layer.methods.get(method, 'not possible')}")
+    rank = settings.rank.rank if settings.rank else None
+    if rank is not None and rank > layer.full_rank:
+        raise RecipeError(f"layers.{layer.name}.rank: {rank} is more than the layer's full rank {layer.full_rank}.")

@@ -1,0 +1,120 @@
+"""What can be chosen for one layer: plain frozen values whose field metadata is declared once.
+
+The metadata (title, description, range, unit) feeds the recipe check, the editors of the window and the report.
+Settings are applied in the fixed order rank → sparsity (on what is then stored) → quantization.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Base of every settings class: frozen, no unknown fields, no silent conversion of text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
+
+
+class PruneSettings(Settings):
+    """Zeros in place of the weights that matter least.
+
+    The zeros are stored, so that the file does not shrink by itself.
+    """
+
+    kind: Literal["unstructured"] = Field(
+        default="unstructured", title="Pattern", description="Any weight may become zero."
+    )
+    ratio: Ratio = Field(
+        title="Sparsity",
+        description="Share of the layer's weights that become zero.",
+        json_schema_extra={"unit": "%", "scale": 100, "default_start": 0.5},
+    )
+
+
+class RankSettings(Settings):
+    """The layer's matrix ``[out, in·k·k]`` replaced by two thin factors; exactly one of the two fields is given."""
+
+    rank: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, title="Rank", description="Number of singular values that are kept."
+    )
+    energy: Annotated[float, Field(gt=0.0, le=1.0, strict=False)] | None = Field(
+        default=None,
+        title="Energy",
+        description="Smallest rank whose squared singular values hold this share of the whole.",
+        json_schema_extra={"unit": "%", "scale": 100},
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.rank is None) == (self.energy is None):
+            raise ValueError("give either rank or energy")
+        return self
+
+
+class QuantizeSettings(Settings):
+    """Weights stored as integers with a scale for each tensor, output channel or group of inputs."""
+
+    weight_bits: Literal[8, 4] = Field(
+        default=8,
+        title="Weight bits",
+        description="Bits a stored weight takes.",
+        json_schema_extra={"unit": "bit"},
+    )
+    granularity: Literal["tensor", "channel", "group"] = Field(
+        default="channel",
+        title="Scales",
+        description="What shares one scale: the tensor, an output channel or a group.",
+    )
+    group_size: Annotated[int, Field(ge=2, le=1024)] = Field(
+        default=32,
+        title="Group size",
+        description="Neighbouring inputs of one output channel that share a scale (only with groups).",
+        json_schema_extra={"unit": "weights"},
+    )
+
+
+class LayerSettings(Settings):
+    """Everything chosen for one layer; None leaves the method out."""
+
+    prune: PruneSettings | None = Field(default=None, title="Pruning")
+    rank: RankSettings | None = Field(default=None, title="Rank")
+    quantize: QuantizeSettings | None = Field(default=None, title="Quantization")
+    keep: bool = Field(default=False, title="Keep", description="Leave this layer exactly as it is.")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the layer stays as it is."""
+        return self.keep or (self.prune is None and self.rank is None and self.quantize is None)
+
+    def over(self, base: "LayerSettings") -> "LayerSettings":
+        """These settings laid over more general ones: a method named here, even as null, wins over `base`."""
+        return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+    def normalised(self) -> "LayerSettings":
+        """The same choice in its one canonical form: kept layers carry nothing else, 0 % sparsity is no pruning."""
+        if self.keep:
+            return LayerSettings(keep=True)
+        prune = self.prune if self.prune is not None and self.prune.ratio > 0 else None
+        return LayerSettings(prune=prune, rank=self.rank, quantize=self.quantize)
+
+
+class Options(Settings):
+    """How a recipe is carried out, for all layers alike."""
+
+    data_aware: bool = Field(
+        default=True,
+        title="Fit to data",
+        description="Use what the layers' inputs look like, where data is given.",
+    )
+    fit: Literal["layer", "sequential"] = Field(
+        default="sequential",
+        title="Fit",
+        description="Each layer alone, or each on what the compressed layers before it give.",
+    )
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=512, title="Calibration samples", description="Samples used to learn what inputs look like."
+    )
+    seed: int = Field(default=0, title="Seed", description="Fixes every random choice.")

@@ -1,0 +1,65 @@
+"""Asks the engine and brings every answer to the main thread."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from studio.engine.door import Call, Engine, Lane
+from studio.engine.requests import Request
+from studio.progress import Cancelled, Progress
+
+Answer = TypeVar("Answer")
+Dispatch = Callable[[Callable[[], None]], None]
+
+
+def at_once(action: Callable[[], None]) -> None:
+    """The `Dispatch` of a program without an event loop: does it here and now."""
+    action()
+
+
+class Asker:
+    """An engine whose answers arrive on the main thread.
+
+    Args:
+        engine: answers on threads of its own.
+        dispatch: has an action done on the main thread, soon.
+    """
+
+    def __init__(self, engine: Engine, dispatch: Dispatch) -> None:
+        self.engine = engine
+        self._dispatch = dispatch
+
+    def ask(
+        self,
+        request: Request[Answer],
+        then: Callable[[Answer], None],
+        failed: Callable[[BaseException], None],
+        *,
+        lane: Lane = Lane.LOOK,
+        progress: Callable[[Progress], None] | None = None,
+        published: Callable[[Any], None] | None = None,
+    ) -> Call[Answer]:
+        """Begins `request`; exactly one of `then` and `failed` follows, unless the call is cancelled first."""
+        call: Call[Answer] | None = None
+
+        def deliver(handler: Callable[[Any], None] | None, value: object) -> None:
+            if handler is not None and not (call is not None and call.is_cancelled):
+                self._dispatch(lambda: handler(value) if call is None or not call.is_cancelled else None)
+
+        def finished(future: Future[Answer]) -> None:
+            error = future.exception()
+            if error is None:
+                deliver(then, future.result())
+            elif isinstance(error, Cancelled):
+                return
+            else:
+                deliver(failed, error)
+
+        call = self.engine.start(
+            request,
+            lane=lane,
+            report=lambda value: deliver(progress, value),
+            publish=lambda value: deliver(published, value),
+        )
+        call.future.add_done_callback(finished)
+        return call

@@ -1,0 +1,85 @@
+"""The project on disk, so that a crash loses nothing: written after every edit, removed by an orderly end."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from studio.files import write_text_atomically
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import Settings
+from studio.session.history import History, Step
+from studio.session.project import Choice, Project
+
+log = logging.getLogger(__name__)
+
+
+class SavedStep(Settings):
+    """One step of the history."""
+
+    label: str
+    recipe: Recipe
+    weights: str | None = None
+
+
+class SavedProject(Settings):
+    """A project as it is saved: where its files are and every step of its history."""
+
+    studio_project: Literal[1] = 1
+    model: str
+    test: str | None = None
+    train: str | None = None
+    steps: list[SavedStep]
+    cursor: int
+
+    def history(self) -> History[Choice]:
+        """The saved history; a step whose trained weights are gone stands on the original's."""
+        steps = [Step(Choice(step.recipe, _existing(step.weights)), step.label) for step in self.steps]
+        return History.restored(steps, min(max(self.cursor, 0), len(steps) - 1))
+
+
+class Autosave:
+    """The file that holds the project under way.
+
+    Args:
+        path: the file; its folder is made when needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, project: Project) -> None:
+        """Saves `project` whole."""
+        history = project.history
+        saved = SavedProject(
+            model=project.info.path,
+            test=project.test.path if project.test else None,
+            train=project.train.path if project.train else None,
+            steps=[
+                SavedStep(label=step.label, recipe=step.state.recipe, weights=step.state.weights)
+                for step in history.steps
+            ],
+            cursor=history.cursor,
+        )
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(self._path, saved.model_dump_json(exclude_unset=True))
+
+    def read(self) -> SavedProject | None:
+        """What the last session left behind; None after an orderly end, or when the file cannot be read."""
+        if not self._path.exists():
+            return None
+        try:
+            saved = SavedProject.model_validate_json(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            log.warning("%s cannot be restored: %s", self._path, error)
+            return None
+        return saved if saved.steps and Path(saved.model).exists() else None
+
+    def clear(self) -> None:
+        """Forgets the project: it was closed in order."""
+        self._path.unlink(missing_ok=True)
+
+
+def _existing(path: str | None) -> str | None:
+    return path if path is not None and Path(path).exists() else None

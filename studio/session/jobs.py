@@ -1,0 +1,131 @@
+"""Long work beside the preview: each job has an engine worker of its own, supervised on that engine's threads."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from itertools import count
+from typing import Any
+
+from psygnal import Signal
+
+from studio.distillation.settings import TrainingPoint
+from studio.engine.door import Call, Engine, Lane
+from studio.engine.requests import Request
+from studio.progress import Progress
+from studio.session.asking import Asker, Dispatch
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Job:
+    """One long request.
+
+    Attributes:
+        id: unique within the session.
+        kind: ``distill`` or ``export``.
+        title: what it does, for a person.
+        state: where it stands.
+        progress: the last progress, None before the first.
+        points: the training curve so far; empty for other kinds.
+        outcome: the request's answer once it is done.
+        error: why it failed, one line.
+    """
+
+    def __init__(self, number: int, kind: str, title: str) -> None:
+        self.id = number
+        self.kind = kind
+        self.title = title
+        self.state = JobState.RUNNING
+        self.progress: Progress | None = None
+        self.points: list[TrainingPoint] = []
+        self.outcome: Any = None
+        self.error: str | None = None
+        self._call: Call[Any] | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is still something to wait for or cancel."""
+        return self.state is JobState.RUNNING
+
+
+class Jobs:
+    """Every job of the session, the running ones and those that ended.
+
+    Attributes:
+        all: oldest first.
+        added: emitted with a new `Job`.
+        changed: emitted with a `Job` whose state, progress or points changed.
+    """
+
+    added = Signal(Job)
+    changed = Signal(Job)
+
+    def __init__(
+        self, engines: Callable[[], Engine], dispatch: Dispatch, explain: Callable[[BaseException], str]
+    ) -> None:
+        self._engines = engines
+        self._dispatch = dispatch
+        self._explain = explain
+        self._numbers = count(1)
+        self.all: list[Job] = []
+
+    def start(self, kind: str, title: str, request: Request[Any], done: Callable[[Any], None]) -> Job:
+        """Begins `request` on a worker of its own; `done` receives its answer before the job counts as done."""
+        job = Job(next(self._numbers), kind, title)
+        job._engine = self._engines()
+        self.all.append(job)
+        self.added.emit(job)
+
+        def answered(outcome: object) -> None:
+            job.outcome = outcome
+            done(outcome)
+            self._end(job, JobState.DONE)
+
+        def failed(error: BaseException) -> None:
+            job.error = self._explain(error)
+            self._end(job, JobState.FAILED)
+
+        job._call = Asker(job._engine, self._dispatch).ask(
+            request,
+            answered,
+            failed,
+            lane=Lane.MEASURE,
+            progress=lambda progress: self._progress(job, progress),
+            published=lambda point: self._point(job, point),
+        )
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Ends a running job at once; what it has not finished is lost, nothing else is."""
+        if job.is_running:
+            if job._call is not None:
+                job._call.cancel()
+            self._end(job, JobState.CANCELLED)
+
+    def close(self) -> None:
+        """Cancels everything that runs."""
+        for job in self.all:
+            self.cancel(job)
+
+    def _progress(self, job: Job, progress: Progress) -> None:
+        job.progress = progress
+        self.changed.emit(job)
+
+    def _point(self, job: Job, point: object) -> None:
+        if isinstance(point, TrainingPoint):
+            job.points.append(point)
+            self.changed.emit(job)
+
+    def _end(self, job: Job, state: JobState) -> None:
+        job.state = state
+        if job._engine is not None:
+            job._engine.close()
+            job._engine = None
+        self.changed.emit(job)

@@ -1,0 +1,44 @@
+"""What the user prefers from one start to the next: theme and recent files, in a small YAML file."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from studio.files import write_text_atomically
+from studio.recipe.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LONGEST_RECENT = 10
+
+
+class Preferences(Settings):
+    """Plain values; an unreadable file gives the defaults and a line in the log."""
+
+    theme: Literal["system", "light", "dark"] = "system"
+    recent: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    def with_recent(self, path: str) -> "Preferences":
+        """The same with `path` as the most recent file."""
+        recent = (path, *(other for other in self.recent if other != path))
+        return self.model_copy(update={"recent": recent[:LONGEST_RECENT]})
+
+
+def load_preferences(path: Path) -> Preferences:
+    """Reads the preferences; the defaults when there are none."""
+    if not path.exists():
+        return Preferences()
+    try:
+        return Preferences.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        log.warning("%s cannot be read, the defaults hold: %s", path, error)
+        return Preferences()
+
+
+def save_preferences(preferences: Preferences, path: Path) -> None:
+    """Writes the preferences."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(path, yaml.safe_dump(preferences.model_dump(mode="json")))

@@ -1,0 +1,87 @@
+"""The document the window works on: an opened model, its data, and what was chosen for it, with its history."""
+
+from dataclasses import dataclass, field
+
+from studio.engine.requests import Source
+from studio.models.layer import Layer, ModelInfo
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings
+from studio.session.history import History
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One state of the project: the recipe, and the trained weights it stands on (None: the original's)."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data description that was checked against the model."""
+
+    path: str
+    samples: int
+
+
+@dataclass
+class Project:
+    """What is open.
+
+    Attributes:
+        info: the model.
+        history: every `Choice` with its cursor.
+        test: data that measures, None to compare with the original on random input.
+        train: data that methods fit to and that distillation trains on.
+        export_size: bytes of the uncompressed export; the file's own size stands in until it is known.
+    """
+
+    info: ModelInfo
+    history: History[Choice] = field(default_factory=lambda: History(Choice()))
+    test: DataFile | None = None
+    train: DataFile | None = None
+    export_size: int | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe at the history's cursor."""
+        return self.history.state.recipe
+
+    @property
+    def weights(self) -> str | None:
+        """The trained weights at the history's cursor."""
+        return self.history.state.weights
+
+    @property
+    def calibration(self) -> DataFile | None:
+        """The data that methods fit to: the training data, or else the data that also measures."""
+        return self.train or self.test
+
+    def take_test(self, data: DataFile) -> None:
+        """Measures on `data` from now on."""
+        self.test = data
+
+    def take_train(self, data: DataFile) -> None:
+        """Fits and trains on `data` from now on."""
+        self.train = data
+
+    def settings(self, layer: str) -> LayerSettings:
+        """The settings that hold for `layer`."""
+        return self.recipe.settings_for(self.info.layer(layer))
+
+    def changed_layers(self) -> list[Layer]:
+        """Layers that the recipe does something to."""
+        return [layer for layer in self.info.layers if not self.recipe.settings_for(layer).is_empty]
+
+    def source(self, *, fit: str | None = None, recipe: Recipe | None = None) -> Source:
+        """What the engine needs to build the compressed model.
+
+        Args:
+            fit: ``layer`` or ``sequential`` in place of the recipe's own.
+            recipe: another recipe than the one at the cursor.
+        """
+        recipe = recipe or self.recipe
+        if fit is not None:
+            recipe = recipe.model_copy(update={"options": recipe.options.model_copy(update={"fit": fit})})
+        return Source(self.info.path, recipe, self.weights, self.calibration.path if self.calibration else None)

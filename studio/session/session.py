@@ -1,0 +1,410 @@
+"""The running application without a window: one open project, and everything that follows from an edit.
+
+All methods are called on the main thread and return at once; results arrive as signals on the main thread. One edit,
+followed through: `edit_layers` → a new `Recipe`, one history step, one `Change` → costs are exact at once, the
+preview lane measures, the autosave is written.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+
+from studio.analysis.views import Spectrum, WeightView
+from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.engine.door import Call, Engine, Lane
+from studio.engine.requests import (
+    CheckData,
+    Distill,
+    Export,
+    MeasureExportSize,
+    OpenModel,
+    ViewSpectrum,
+    ViewWeights,
+)
+from studio.errors import EngineStoppedError, StudioError
+from studio.models.layer import ModelInfo
+from studio.recipe.cost import ModelCost, model_cost
+from studio.recipe.files import load_recipe, save_recipe
+from studio.resources import Sample
+from studio.session.asking import Asker, Dispatch
+from studio.session.autosave import Autosave, SavedProject
+from studio.session.jobs import Job, Jobs
+from studio.session.layer_drops import LayerDrops
+from studio.session.preferences import Preferences, load_preferences, save_preferences
+from studio.session.preview import PreviewLane
+from studio.session.project import Choice, DataFile, Project
+from studio.session.variants import Variant, Variants
+
+log = logging.getLogger(__name__)
+
+#: What a failed call says when the engine's process died; the next request starts another.
+ENGINE_STOPPED = "The engine stopped and will start again with the next edit. Your project is untouched."
+
+
+@dataclass(frozen=True)
+class Change:
+    """One edit, announced once.
+
+    Attributes:
+        kinds: what changed: ``model``, ``data``, ``recipe``, ``size``, ``spectrum``.
+        layers: names of the layers it touches; empty for all.
+    """
+
+    kinds: frozenset[str]
+    layers: frozenset[str] = frozenset()
+
+
+class Session:
+    """One open project with its engine, preview, jobs and variants.
+
+    Args:
+        engines: makes an engine; called once for the interactive one and once for every job.
+        folder: where trained weights, the autosave and the preferences live.
+        dispatch: has an action done on the main thread, soon.
+        threads: torch threads of a job; None for all cores.
+    """
+
+    changed = Signal(Change)
+    notice = Signal(str)
+    opening = Signal(bool)
+    weights_viewed = Signal(str, WeightView)
+
+    def __init__(
+        self, engines: Callable[[], Engine], folder: Path, dispatch: Dispatch, threads: int | None = None
+    ) -> None:
+        self._folder = folder
+        self._threads = threads
+        self._engine = engines()
+        self._asker = Asker(self._engine, dispatch)
+        self._autosave = Autosave(folder / "autosave.json")
+        self._opening: Call[ModelInfo] | None = None
+        self._viewing: Call[WeightView] | None = None
+        self._checks = 0
+        self.preferences = load_preferences(folder / "preferences.yaml")
+        self.project: Project | None = None
+        self.cost: ModelCost | None = None
+        self.spectra: dict[str, Spectrum] = {}
+        self.preview = PreviewLane(self._asker, self._explain)
+        self.drops = LayerDrops(self._asker)
+        self.jobs = Jobs(engines, dispatch, explain)
+        self.variants = Variants()
+        self.preview.changed.connect(self._note_measured)
+
+    # Opening
+
+    def open_sample(self, sample: Sample) -> None:
+        """Opens a built-in sample with its data."""
+        self.open_model(str(sample.model), test=str(sample.test), train=str(sample.train))
+
+    def open_model(self, path: str, *, test: str | None = None, train: str | None = None) -> None:
+        """Opens a model in place of the one that is open; a failure leaves everything as it was."""
+        self._open(path, lambda project: self._add_data(project, test, train))
+
+    def recoverable(self) -> SavedProject | None:
+        """What a session that ended without closing left behind."""
+        return self._autosave.read()
+
+    def restore(self, saved: SavedProject) -> None:
+        """Opens a saved project with its whole history."""
+
+        def restored(project: Project) -> None:
+            project.history = saved.history()
+            self._add_data(project, saved.test, saved.train)
+
+        self._open(saved.model, restored)
+
+    def set_data(self, *, test: str | None = None, train: str | None = None) -> None:
+        """Chooses the data that measures and the data that trains; None leaves that one as it is."""
+        if self.project is not None:
+            self._add_data(self.project, test, train)
+
+    def _open(self, path: str, then: Callable[[Project], None]) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        self.opening.emit(True)
+
+        def opened(info: ModelInfo) -> None:
+            self.opening.emit(False)
+            self.preview.cancel()
+            self.drops.clear()
+            self.spectra.clear()
+            self.project = project = Project(info)
+            self.variants.clear()
+            self._prefer(self.preferences.with_recent(path))
+            then(project)
+            self._autosave.write(project)
+            self._ask_size(project)
+            self._recost()
+            self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
+            self._announce("model", "data", "recipe")
+
+        def failed(error: BaseException) -> None:
+            self.opening.emit(False)
+            self._fail(error)
+
+        self._opening = self._asker.ask(OpenModel(path), opened, failed)
+
+    def _add_data(self, project: Project, test: str | None, train: str | None) -> None:
+        """Checks the data against the model; each part counts as soon as it is found good."""
+        if train is not None:
+            self._check_data(project, train, project.take_train)
+        if test is not None:
+            self._check_data(project, test, project.take_test)
+
+    def _check_data(self, project: Project, path: str, take: Callable[[DataFile], None]) -> None:
+        """Has the engine check a data file; measuring waits until nothing is left to check."""
+        self._checks += 1
+
+        def good(samples: int) -> None:
+            take(DataFile(path, samples))
+            done()
+
+        def bad(error: BaseException) -> None:
+            self._fail(error)
+            done()
+
+        def done() -> None:
+            self._checks -= 1
+            if project is self.project:
+                self.drops.clear()
+                self._announce("data")
+
+        self._asker.ask(CheckData(project.info.path, path), good, bad)
+
+    def _ask_size(self, project: Project) -> None:
+        def known(size: int) -> None:
+            if project is self.project:
+                project.export_size = size
+                self._recost()
+                self.changed.emit(Change(frozenset({"size"})))
+
+        self._asker.ask(MeasureExportSize(project.info.path), known, self._fail, lane=Lane.BACKGROUND)
+
+    # Editing
+
+    def edit_layers(self, names: Iterable[str], label: str, merge: str | None = None, **methods: Any) -> None:
+        """Changes some methods of some layers, as one step.
+
+        Args:
+            names: dotted names of the layers.
+            label: the step in words, for the undo menu.
+            merge: edits with the same key are one step until `finish_edit`; for slider drags.
+            **methods: fields of `LayerSettings` with their new value; the others stay.
+        """
+        project = self._required()
+        names = list(names)
+        settings = {name: project.settings(name).model_copy(update=methods) for name in names}
+        self._choose(Choice(project.recipe.with_layers(settings), project.weights), label, merge, names)
+
+    def finish_edit(self) -> None:
+        """Ends a merged edit: the hand has let go."""
+        if self.project is not None:
+            self.project.history.seal()
+            self._autosave.write(self.project)
+
+    def reset(self) -> None:
+        """Takes every setting and the trained weights back, as one step."""
+        self._choose(Choice(), "Reset all layers", None, [])
+
+    def undo(self) -> None:
+        """Takes the last step back."""
+        if self.project is not None and self.project.history.undo():
+            self._edited([])
+
+    def redo(self) -> None:
+        """Brings the step back that was taken back last."""
+        if self.project is not None and self.project.history.redo():
+            self._edited([])
+
+    def load_recipe(self, path: str) -> None:
+        """Takes the recipe of a file, as one step.
+
+        Raises:
+            RecipeError: the file is no recipe, or does not fit the model.
+        """
+        project = self._required()
+        recipe = load_recipe(path)
+        recipe.check(project.info.layers)
+        self._choose(Choice(recipe, project.weights), f"Load {Path(path).name}", None, [])
+
+    def save_recipe(self, path: str) -> None:
+        """Writes the present recipe.
+
+        Raises:
+            RecipeError: the file cannot be written.
+        """
+        save_recipe(self._required().recipe, path)
+
+    def apply_variant(self, variant: Variant) -> None:
+        """Goes to a kept variant, as one step."""
+        self._choose(variant.choice, f"Go to {variant.name}", None, [])
+
+    def keep_variant(self, name: str) -> Variant:
+        """Keeps the present choice with its result beside the others."""
+        project = self._required()
+        return self.variants.add(name, project.history.state, self._size(), self.preview.result)
+
+    def _choose(self, choice: Choice, label: str, merge: str | None, names: list[str]) -> None:
+        if self._required().history.push(choice, label, merge):
+            self._edited(names, save=merge is None)
+
+    def _edited(self, names: list[str], save: bool = True) -> None:
+        if save and self.project is not None:
+            self._autosave.write(self.project)
+        self._recost()
+        self._announce("recipe", layers=names)
+
+    def _announce(self, *kinds: str, layers: Iterable[str] = ()) -> None:
+        """Tells everyone, then measures anew."""
+        self.changed.emit(Change(frozenset(kinds), frozenset(layers)))
+        project = self.project
+        if project is not None and not self._checks:
+            self.drops.cancel()
+            self.preview.measure(project, lambda: self.drops.measure(project))
+
+    # Looking
+
+    def view_weights(self, layer: str) -> None:
+        """Asks for a layer's histogram under the present settings; `weights_viewed` brings it."""
+        project = self._required()
+        if self._viewing is not None:
+            self._viewing.cancel()
+        request = ViewWeights(project.source(fit="layer"), layer)
+        self._viewing = self._asker.ask(request, lambda view: self.weights_viewed.emit(layer, view), self._fail)
+
+    def view_spectrum(self, layer: str) -> None:
+        """Asks for a layer's singular values unless they are in `spectra`; a ``spectrum`` change tells of them."""
+        project = self._required()
+        if layer in self.spectra:
+            self.changed.emit(Change(frozenset({"spectrum"}), frozenset({layer})))
+            return
+
+        def seen(spectrum: Spectrum) -> None:
+            if project is self.project:
+                self.spectra[layer] = spectrum
+                self._recost()
+                self.changed.emit(Change(frozenset({"spectrum"}), frozenset({layer})))
+
+        self._asker.ask(ViewSpectrum(project.info.path, layer), seen, self._fail)
+
+    # Jobs
+
+    def distill(self, settings: DistillSettings) -> Job:
+        """Trains the present choice towards the original in the background; the best weights become a variant.
+
+        Raises:
+            StudioError: there is no training data.
+        """
+        project = self._required()
+        if project.train is None:
+            raise StudioError("Choose training data first: distillation needs samples to learn from.")
+        choice = project.history.state
+        held = project.test.path if project.test else None
+        request = Distill(
+            project.source(), project.train.path, held, settings, str(self._weights_folder()), self._threads
+        )
+        return self.jobs.start(
+            "distill",
+            f"Distil {Path(project.info.path).name}",
+            request,
+            lambda made: self._distilled(choice, made),
+        )
+
+    def export(self, path: str) -> Job:
+        """Writes and verifies the present choice in the background."""
+        project = self._required()
+        request = Export(project.source(), path, project.test.path if project.test else None)
+        return self.jobs.start("export", f"Export {Path(path).name}", request, self._exported)
+
+    def _distilled(self, choice: Choice, outcome: DistillOutcome) -> None:
+        """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
+        trained = Choice(choice.recipe, outcome.weights)
+        number = sum(variant.name.startswith("Distilled") for variant in self.variants.all) + 1
+        self.variants.add(f"Distilled {number}", trained, self._size(), None)
+        self._choose(Choice(self._required().recipe, outcome.weights), "Distil", None, [])
+        self.notice.emit(f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}.")
+
+    def _exported(self, report: Any) -> None:
+        self.notice.emit(f"Exported and verified: {report.out}")
+
+    # Keeping
+
+    def set_theme(self, theme: str) -> None:
+        """Prefers a theme from now on: ``system``, ``light`` or ``dark``."""
+        self._prefer(self.preferences.model_copy(update={"theme": theme}))
+
+    def close(self) -> None:
+        """Ends everything under way in order; nothing is left to restore."""
+        self.preview.cancel()
+        self.drops.cancel()
+        self.jobs.close()
+        self._engine.close()
+        self._autosave.clear()
+
+    def _prefer(self, preferences: Preferences) -> None:
+        self.preferences = preferences
+        save_preferences(preferences, self._folder / "preferences.yaml")
+
+    def _recost(self) -> None:
+        """Renews the exact sizes; a rank chosen by energy needs its layer's spectrum and asks for it."""
+        project = self.project
+        if project is None:
+            return
+        size = project.export_size or project.info.bytes
+        self.cost = model_cost(project.info, project.recipe, self._ranks(project), size)
+
+    def _ranks(self, project: Project) -> Mapping[str, int]:
+        ranks: dict[str, int] = {}
+        for layer in project.changed_layers():
+            chosen = project.settings(layer.name).rank
+            if chosen is None:
+                continue
+            if chosen.rank is not None:
+                ranks[layer.name] = chosen.rank
+            elif layer.name in self.spectra and chosen.energy is not None:
+                ranks[layer.name] = self.spectra[layer.name].rank_for(chosen.energy)
+            else:
+                self.view_spectrum(layer.name)
+        return ranks
+
+    def _size(self) -> int:
+        return self.cost.bytes if self.cost else 0
+
+    def _weights_folder(self) -> Path:
+        folder = self._folder / "weights"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _note_measured(self) -> None:
+        project, result = self.project, self.preview.result
+        if project is not None and result is not None and result.finished:
+            self.variants.measured(project.history.state, result, self._size())
+
+    def _required(self) -> Project:
+        if self.project is None:
+            raise StudioError("Open a model first.")
+        return self.project
+
+    def _explain(self, error: BaseException) -> str:
+        """`explain`, with a notice of its own when the interactive engine died."""
+        if isinstance(error, EngineStoppedError):
+            self.notice.emit(ENGINE_STOPPED)
+            return ENGINE_STOPPED
+        return explain(error)
+
+    def _fail(self, error: BaseException) -> None:
+        message = self._explain(error)
+        if message != ENGINE_STOPPED:
+            self.notice.emit(message)
+
+
+def explain(error: BaseException) -> str:
+    """One line for a person; a bug goes to the log with its traceback."""
+    if isinstance(error, StudioError):
+        return str(error)
+    log.error("the engine failed", exc_info=error)
+    return "Something went wrong inside the studio; the log has the details."

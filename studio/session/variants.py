@@ -1,0 +1,78 @@
+"""Variants: choices worth keeping beside each other, with what was measured of them."""
+
+from dataclasses import dataclass, replace
+from itertools import count
+
+from psygnal import Signal
+
+from studio.evaluation.result import Result
+from studio.session.project import Choice
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kept choice.
+
+    Attributes:
+        id: unique within the session.
+        name: for a person.
+        parent: id of the variant it was made from, None for the original.
+        choice: recipe and weights.
+        bytes: predicted size of its file.
+        result: what was measured, None as long as nothing was.
+    """
+
+    id: int
+    name: str
+    parent: int | None
+    choice: Choice
+    bytes: int
+    result: Result | None = None
+
+
+class Variants:
+    """Every variant of the open model, oldest first.
+
+    Attributes:
+        all: the variants; the original is the first.
+        changed: emitted when one was added or measured.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self.all: list[Variant] = []
+
+    def clear(self) -> None:
+        """Forgets every variant."""
+        self.all = []
+        self.changed.emit()
+
+    def add(self, name: str, choice: Choice, size: int, result: Result | None, parent: int | None = None) -> Variant:
+        """Keeps `choice`; its parent is the newest variant unless another one is named."""
+        parent = parent if parent is not None or not self.all else self.all[-1].id
+        variant = Variant(next(self._numbers), name, parent, choice, size, result)
+        self.all.append(variant)
+        self.changed.emit()
+        return variant
+
+    def measured(self, choice: Choice, result: Result, size: int) -> None:
+        """Notes `result` and `size` for every variant of exactly this choice."""
+        renewed = [
+            replace(variant, result=result, bytes=size) if variant.choice == choice else variant for variant in self.all
+        ]
+        if renewed != self.all:
+            self.all = renewed
+            self.changed.emit()
+
+    def with_id(self, number: int) -> Variant:
+        """The variant of that id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for variant in self.all:
+            if variant.id == number:
+                return variant
+        raise KeyError(number)
