@@ -19,7 +19,9 @@ class DistillSettings(Settings):
     temperature: Positive = Field(
         default=4.0, title="Temperature T", description="Softens teacher and student before they are compared."
     )
-    learning_rate: Positive = Field(default=0.02, title="Learning rate", description="Peak rate of the cosine schedule.")
+    learning_rate: Positive = Field(
+        default=0.003, title="Learning rate", description="Peak rate of the cosine schedule."
+    )
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=2, title="Epochs", description="Passes over the training data."
     )
@@ -73,6 +75,7 @@ class DistillOutcome:
         teacher, before, after: the metric of the original, the compressed model before and with the best weights.
         epochs: passes over the data.
         seconds: wall time.
+        warning: why the run ended early, empty when it did not.
     """
 
     weights: str
@@ -82,3 +85,4 @@ class DistillOutcome:
     after: float
     epochs: int
     seconds: float
+    warning: str = ""

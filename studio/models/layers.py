@@ -1,5 +1,6 @@
 """The layer table: what layers a graph has, in the order they run, what they cost and what can be done to them."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,8 +61,7 @@ class _Trace(fx.Interpreter):
 
 def _macs(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
     """One multiplication for each weight at each place it is used; a look-up multiplies nothing."""
-    weight = module.weight
-    assert isinstance(weight, torch.Tensor)
+    weight = module.get_parameter("weight")
     if isinstance(module, nn.Embedding):
         return 0
     if isinstance(module, nn.Linear):
@@ -72,14 +72,12 @@ def _macs(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
 
 
 def _layer(name: str, module: nn.Module, macs: int) -> Layer:
-    weight, bias = module.weight, getattr(module, "bias", None)
-    assert isinstance(weight, torch.Tensor)
-    kind = KINDS[type(module)]
+    weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
+    kind, groups = KINDS[type(module)], int(getattr(module, "groups", 1))
     shape = tuple(weight.shape)
     if kind.startswith("conv_transpose"):
-        shape = (weight_matrix(module).shape[0], weight.shape[0] // module.groups, *weight.shape[2:])
+        shape = (weight_matrix(module).shape[0], weight.shape[0] // groups, *weight.shape[2:])
     parameters = weight.numel() + (bias.numel() if bias is not None else 0)
-    groups = getattr(module, "groups", 1)
     return Layer(
         name=name,
         kind=kind,
@@ -115,6 +113,6 @@ def _rank_verdict(shape: tuple[int, ...], groups: int) -> str:
         return "depthwise convolution: each group sees a single input channel, nothing to factor"
     if groups > 1:
         return "grouped convolution: its groups share no inputs to factor"
-    if min(shape[0], torch.Size(shape[1:]).numel()) < 2:
+    if min(shape[0], math.prod(shape[1:])) < 2:
         return "the weight matrix has a single row or column: nothing to factor"
     return OK

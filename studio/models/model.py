@@ -68,10 +68,9 @@ def weight_matrix(module: nn.Module) -> torch.Tensor:
 
     An embedding is its table ``[rows, width]``. For all but transposed convolutions it is a view of the weight.
     """
-    weight = module.weight
-    assert isinstance(weight, torch.Tensor)
+    weight = module.get_parameter("weight")
     if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-        grouped = weight.unflatten(0, (module.groups, -1))  # [groups, in / groups, out / groups, *kernel]
+        grouped = weight.reshape(module.groups, -1, *weight.shape[1:])  # [groups, in / groups, out / groups, *kernel]
         return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
     return weight.flatten(1)
 
@@ -81,9 +80,7 @@ def _shape(spec: TensorSpec, batch: int, free_size: int) -> tuple[int, ...]:
     return tuple(size if known is None else known for known, size in zip(spec.shape, free, strict=True))
 
 
-def _random(
-    spec: TensorSpec, shape: tuple[int, ...], rows: int | None, generator: torch.Generator
-) -> torch.Tensor:
+def _random(spec: TensorSpec, shape: tuple[int, ...], rows: int | None, generator: torch.Generator) -> torch.Tensor:
     dtype = getattr(torch, spec.dtype)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator, dtype=dtype)

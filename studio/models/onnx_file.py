@@ -4,21 +4,20 @@ The file is data: it is parsed, checked and translated operator by operator; not
 files of their own are read only from the model's folder.
 """
 
-import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
-from onnx import external_data_helper, numpy_helper
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import external_data_helper, inliner, numpy_helper
 from torch import fx
 
 from studio.errors import ModelFileError
 from studio.models.layer import TensorSpec
 from studio.models.onnx_activations import ACTIVATIONS
-from studio.models.onnx_graph import Handler, Operator, Table, ValueType, Workbench
+from studio.models.onnx_graph import Handler, Operator, ValueType, Workbench
 from studio.models.onnx_layers import LAYERS
 from studio.models.onnx_names import scopes
 from studio.models.onnx_operators import OPERATORS
@@ -30,10 +29,19 @@ HANDLERS: dict[str, Handler] = {
 }
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
+#: What the ONNX package raises for files that are not what they should be.
+_DAMAGED = (
+    DecodeError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    OSError,
+)
 
-def import_onnx(
-    content: bytes, folder: Path
-) -> tuple[fx.GraphModule, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+
+def import_onnx(content: bytes, folder: Path) -> tuple[fx.GraphModule, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Translates the bytes of an ONNX file.
 
     Args:
@@ -55,7 +63,7 @@ def import_onnx(
     for op in _operators(model):
         _translate(bench, op)
     outputs = tuple(_output_spec(value) for value in model.graph.output)
-    return bench.output([spec.name for spec in outputs]).eval(), inputs, outputs
+    return bench.output([spec.name for spec in outputs]), inputs, outputs
 
 
 def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
@@ -65,10 +73,11 @@ def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
         _check_external(model, folder)
         external_data_helper.load_external_data_for_model(model, str(folder))
         if len(model.functions):
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
+        _check_known(model)
         onnx.checker.check_model(model)
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
+    except _DAMAGED as error:
         raise ModelFileError(f"The ONNX file is damaged or not an ONNX file: {_first_line(error)}") from error
 
 
@@ -84,9 +93,20 @@ def _check_external(model: onnx.ModelProto, folder: Path) -> None:
         location = external_data_helper.ExternalDataInfo(tensor).location
         target = (folder / location).resolve()
         if not target.is_relative_to(folder.resolve()):
-            raise ModelFileError(f"The weights '{tensor.name}' lie outside the model's folder, at '{location}': refused.")
+            raise ModelFileError(f"The weights '{tensor.name}' lie outside the model's folder, at '{location}'.")
         if not target.is_file():
-            raise ModelFileError(f"The weights '{tensor.name}' are missing: there is no file '{location}' beside the model.")
+            raise ModelFileError(f"The weights '{tensor.name}' are missing: no file '{location}' beside the model.")
+
+
+def _check_known(model: onnx.ModelProto) -> None:
+    """Refuses operators that the studio does not know.
+
+    Raises:
+        ModelFileError: naming the first one and its node.
+    """
+    for op in _operators(model):
+        if op.type not in HANDLERS:
+            raise ModelFileError(f"The ONNX operator {op.type} (node '{op.name}') is not supported.")
 
 
 def _workbench(model: onnx.ModelProto, initializers: dict[str, torch.Tensor]) -> Workbench:
@@ -133,7 +153,8 @@ def _constant(tensor: onnx.TensorProto) -> torch.Tensor:
         ModelFileError: of a type that is not supported.
     """
     if tensor.data_type not in DTYPES:
-        raise ModelFileError(f"The constant '{tensor.name}' has the type {type_name(tensor.data_type)}, which is not supported.")
+        kind = type_name(tensor.data_type)
+        raise ModelFileError(f"The constant '{tensor.name}' has the type {kind}, which is not supported.")
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
@@ -146,13 +167,11 @@ def _translate(bench: Workbench, op: Operator) -> None:
     """Adds what `op` computes to the graph.
 
     Raises:
-        ModelFileError: the operator is not known, or not in this form.
+        ModelFileError: the operator is not supported in this form.
     """
     if all(name in bench.values for name in op.outputs):
         return  # taken into the layer before it
-    handler = SIZES.handlers[op.type] if computes_sizes(bench, op) else HANDLERS.get(op.type)
-    if handler is None:
-        raise ModelFileError(f"The ONNX operator {op.type} (node '{op.name}') is not supported.")
+    handler = SIZES.handlers[op.type] if computes_sizes(bench, op) else HANDLERS[op.type]
     try:
         result = handler(bench, op)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

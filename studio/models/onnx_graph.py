@@ -14,8 +14,8 @@ from torch import fx, nn
 
 from studio.errors import ModelFileError
 from studio.models import shape_math
-from studio.models.onnx_names import generated
-from studio.models.tree import ModuleTree
+from studio.models.onnx_names import constant_path, generated
+from studio.models.tree import ModuleTree, finished
 
 #: A tensor constant, or an fx node that gives a tensor or sizes; None for an input that is left out.
 Value = torch.Tensor | fx.Node | None
@@ -186,10 +186,11 @@ class Workbench:
         self.sizes.add(node)
         return node
 
-    def layer(self, path: str, module: nn.Module, parameters: Mapping[str, str], x: Value) -> fx.Node:
+    def layer(self, op: Operator, path: str, module: nn.Module, parameters: Mapping[str, str], x: Value) -> fx.Node:
         """Adds a call of `module`, which is made once where the file uses the same layer several times.
 
         Args:
+            op: the operator that the layer was.
             path: where the module shall hang.
             module: built with parameters of the right shape.
             parameters: for each parameter of the module, the name of the constant it came from; used twice, a
@@ -201,15 +202,16 @@ class Workbench:
             for name, source in parameters.items():
                 setattr(module, name, self._shared(source, getattr(module, name)))
             self._layers[key] = self.tree.place(path, module)
-        return self.graph.call_module(self._layers[key], (self._in_graph(x),))
+        node = self.graph.call_module(self._layers[key], (self._in_graph(x),))
+        shape = self.type_of(op.outputs[0]).shape
+        node.meta["rank"] = len(shape) if shape is not None else None
+        return node
 
     def output(self, names: Sequence[str]) -> fx.GraphModule:
         """Ends the graph with the values called `names` and returns it."""
         results = tuple(self._in_graph(self._tensor_value(name)) for name in names)
         self.graph.output(results[0] if len(results) == 1 else results)
-        self.graph.eliminate_dead_code()
-        self.graph.lint()
-        return fx.GraphModule(self.tree.root, self.graph)
+        return finished(self.tree.root, self.graph)
 
     def _tensor_value(self, name: str) -> Value:
         value = self.values[name]
@@ -235,7 +237,7 @@ class Workbench:
         if name not in self._reads:
             trainable = name in self._initializers and not generated(name) and _is_weight(constant)
             leaf = self._shared(name, nn.Parameter(constant.clone())) if trainable else constant
-            self._reads[name] = self.graph.get_attr(self.tree.place(name, leaf))
+            self._reads[name] = self.graph.get_attr(self.tree.place(constant_path(name), leaf))
         return self._reads[name]
 
 

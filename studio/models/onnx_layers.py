@@ -1,6 +1,6 @@
 """ONNX operators that hold weights: they become real `torch.nn` modules at the path they had before the export."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,8 +14,12 @@ from studio.models.onnx_windows import explicit_pads, is_symmetric, torch_pads
 
 LAYERS = Table()
 
-_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_CONV_TRANSPOSE = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_CONV: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_CONV_TRANSPOSE: dict[int, Callable[..., nn.Module]] = {
+    1: nn.ConvTranspose1d,
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
 _BATCH_NORM: dict[int | None, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
     2: nn.BatchNorm1d,
     3: nn.BatchNorm1d,
@@ -99,11 +103,11 @@ def matmul(bench: Workbench, op: Operator) -> Any:
     if weight is None or weight.dim() != 2 or isinstance(bench.value(op, 0), torch.Tensor):
         return bench.call(torch.matmul, bench.tensor(op, 0), bench.tensor(op, 1))
     add, bias_name = _added_vector(bench, op, weight.shape[1])
-    bias = bench.values[bias_name] if add is not None else None
-    assert bias is None or isinstance(bias, torch.Tensor)
-    result = _linear(bench, op, weight.t(), bias, _before_transpose(bench, op.inputs[1]), bias_name)
-    if add is not None:
-        bench.set(add.outputs[0], result)
+    weight_name = _before_transpose(bench, op.inputs[1])
+    if add is None:
+        return _linear(bench, op, weight.t(), None, weight_name, "")
+    result = _linear(bench, op, weight.t(), bench.constant(add, add.inputs.index(bias_name)), weight_name, bias_name)
+    bench.set(add.outputs[0], result)
     return result
 
 
@@ -148,7 +152,7 @@ def gather(bench: Workbench, op: Operator) -> Any:
         module = nn.Embedding(table.shape[0], table.shape[1])
     module.weight = nn.Parameter(table.clone())
     path = layer_path((op.inputs[0],), op.name, op.scopes)
-    return bench.layer(path, module, {"weight": op.inputs[0]}, bench.tensor(op, 1))
+    return bench.layer(op, path, module, {"weight": op.inputs[0]}, bench.tensor(op, 1))
 
 
 def _weights(bench: Workbench, op: Operator) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -174,7 +178,7 @@ def _with_weights(
     if bias is not None:
         module.bias = nn.Parameter(bias.clone())
         sources["bias"] = op.inputs[2]
-    return bench.layer(layer_path(op.inputs[1:3], op.name, op.scopes), module, sources, x)
+    return bench.layer(op, layer_path(op.inputs[1:3], op.name, op.scopes), module, sources, x)
 
 
 def _linear(
@@ -184,12 +188,14 @@ def _linear(
     with torch.device("meta"):
         module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
     module.weight = nn.Parameter(weight.contiguous().clone())
-    sources = {"weight": f"{weight_name} {tuple(weight.shape)}" if weight is not bench.values.get(weight_name) else weight_name}
+    whole = bench.values.get(weight_name)  # the same constant used as it is and transposed is not one parameter
+    same = isinstance(whole, torch.Tensor) and whole.shape == weight.shape and torch.equal(whole, weight)
+    sources = {"weight": weight_name if same else f"{op.name} {weight_name}"}
     if bias is not None:
         module.bias = nn.Parameter(bias.clone())
         sources["bias"] = bias_name
     path = layer_path((weight_name, bias_name), op.name, op.scopes)
-    return bench.layer(path, module, sources, bench.tensor(op, 0))
+    return bench.layer(op, path, module, sources, bench.tensor(op, 0))
 
 
 def _general_gemm(bench: Workbench, op: Operator, alpha: float, beta: float) -> Any:
@@ -206,15 +212,15 @@ def _added_vector(bench: Workbench, op: Operator, width: int) -> tuple[Operator 
     add = bench.only_user(op.outputs[0])
     if add is None or add.type != "Add":
         return None, ""
-    names: Sequence[str] = [name for name in add.inputs if name != op.outputs[0]]
-    vector = bench.values.get(names[0]) if names else None
+    name = add.inputs[1] if add.inputs[0] == op.outputs[0] else add.inputs[0]
+    vector = bench.values.get(name)
     fits = isinstance(vector, torch.Tensor) and tuple(vector.shape) == (width,)
-    return (add, names[0]) if fits else (None, "")
+    return (add, name) if fits else (None, "")
 
 
 def _before_transpose(bench: Workbench, name: str) -> str:
     """The constant whose transpose `name` is, so that a layer keeps its parameter's own name; else `name`."""
     producer = bench.producer(name)
-    if producer is not None and producer.type == "Transpose" and isinstance(bench.values.get(producer.inputs[0]), torch.Tensor):
-        return producer.inputs[0]
-    return name
+    if producer is None or producer.type != "Transpose":
+        return name
+    return producer.inputs[0] if bench.constant(producer, 0) is not None else name

@@ -6,6 +6,9 @@ import re
 #: Names that exporters make up for values: ``val_12``, ``onnx::Conv_207``, ``/layers/0/Constant_output_0``, ``231``.
 _GENERATED = re.compile(r"(val_\d+|onnx::.*|/.*|\d+|_?constant.*)", re.IGNORECASE)
 
+#: Names that exporters make up for what they compute, such as ``slice_1``.
+_NUMBERED = re.compile(r"[a-z_]+_\d+")
+
 #: ``module.weight`` and the like; the dynamo exporter adds ``_bias`` to the weight's name when it folds a BatchNorm.
 _PARAMETER = re.compile(r"(?P<path>.+)\.(weight|bias|weight_bias|kernel|in_proj_weight)")
 
@@ -13,6 +16,11 @@ _PARAMETER = re.compile(r"(?P<path>.+)\.(weight|bias|weight_bias|kernel|in_proj_
 def generated(name: str) -> bool:
     """Whether an exporter made up this name."""
     return _GENERATED.fullmatch(name) is not None
+
+
+def constant_path(name: str) -> str:
+    """Where a constant hangs: at its own name, unless exporters could give that name to another value later."""
+    return "constant" if generated(name) or _NUMBERED.fullmatch(name) else name
 
 
 def layer_path(parameters: tuple[str, ...], node: str, scopes: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """ONNX operators without weights of their own, each a line or a few of torch."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from studio.models.onnx_types import torch_dtype
 
 OPERATORS = Table()
 
-_UNARY = {
+_UNARY: dict[str, Callable[..., Any]] = {
     "Abs": torch.abs,
     "Ceil": torch.ceil,
     "Cos": torch.cos,
@@ -37,7 +38,7 @@ _UNARY = {
     "Sqrt": torch.sqrt,
     "Tanh": torch.tanh,
 }
-_BINARY = {
+_BINARY: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "And": torch.logical_and,
     "Div": operators.divide,
@@ -53,7 +54,7 @@ _BINARY = {
     "Sub": torch.sub,
     "Xor": torch.logical_xor,
 }
-_VARIADIC = {"Sum": torch.add, "Max": torch.maximum, "Min": torch.minimum}
+_VARIADIC: dict[str, Callable[..., Any]] = {"Sum": torch.add, "Max": torch.maximum, "Min": torch.minimum}
 _REDUCTIONS = ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 
@@ -86,7 +87,7 @@ def identity(bench: Workbench, op: Operator) -> Any:
 
 
 @OPERATORS("Constant")
-def constant(bench: Workbench, op: Operator) -> Any:
+def constant(_bench: Workbench, op: Operator) -> Any:
     """A value written into the graph."""
     for name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
         if name in op.attributes:
@@ -249,7 +250,8 @@ def where(bench: Workbench, op: Operator) -> Any:
 def clip(bench: Workbench, op: Operator) -> Any:
     """Within limits."""
     low, high = bench.numbers(op, 1, "min"), bench.numbers(op, 2, "max")
-    return bench.tensor(op, 0) if low is None and high is None else bench.call(torch.clamp, bench.tensor(op, 0), low, high)
+    x = bench.tensor(op, 0)
+    return x if low is None and high is None else bench.call(torch.clamp, x, low, high)
 
 
 @OPERATORS("Mod")

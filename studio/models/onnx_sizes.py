@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from studio.models import shape_math
-from studio.models.onnx_graph import Operator, Table, Workbench
+from studio.models.onnx_graph import Operator, Table, Value, Workbench
 from studio.models.onnx_types import torch_dtype
 
 SIZES = Table()
@@ -26,15 +26,23 @@ _BINARY = {
 }
 _UNARY = {"Sqrt": shape_math.square_root, "Floor": shape_math.floor, "ReduceProd": shape_math.product}
 
+#: Operators whose first input is what they pick from; picking from a constant by a size gives a tensor.
+_PICKS = ("Gather", "Slice", "Reshape")
+
 
 def computes_sizes(bench: Workbench, op: Operator) -> bool:
-    """Whether `op` is best done on Python numbers."""
+    """Whether `op` is best done on Python numbers: sizes go in, and constants that could be sizes."""
     values = [bench.value(op, i) for i in range(len(op.inputs))]
     return (
         op.type in SIZES.handlers
         and any(bench.is_size(value) for value in values)
-        and all(bench.is_size(value) or not isinstance(value, fx.Node) for value in values)
+        and all(bench.is_size(value) or _could_be_sizes(value) for value in values)
+        and (op.type not in _PICKS or bench.is_size(values[0]))
     )
+
+
+def _could_be_sizes(value: Value) -> bool:
+    return value is None or (isinstance(value, torch.Tensor) and value.dim() <= 1)
 
 
 @SIZES(*_BINARY)

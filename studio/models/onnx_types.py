@@ -1,12 +1,14 @@
 """ONNX element types as torch dtypes: every floating type becomes float32, the only one the studio computes in."""
 
+from typing import Any
+
 import torch
 from onnx import TensorProto
 
 from studio.errors import ModelFileError
 from studio.models.onnx_graph import Operator
 
-DTYPES = {
+DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
     TensorProto.FLOAT16: torch.float32,
     TensorProto.BFLOAT16: torch.float32,
@@ -32,10 +34,10 @@ def torch_dtype(op: Operator, element_type: int) -> torch.dtype:
         raise op.refuse(f"its element type {type_name(element_type)} is not supported") from None
 
 
-def type_name(element_type: int) -> str:
+def type_name(element_type: Any) -> str:
     """The name of an ONNX element type, such as ``FLOAT16``."""
     try:
-        return TensorProto.DataType.Name(element_type)
+        return str(TensorProto.DataType.Name(element_type))
     except ValueError:
         return str(element_type)
 
@@ -47,5 +49,5 @@ def input_dtype(name: str, element_type: int) -> torch.dtype:
         ModelFileError: the studio has no such type.
     """
     if element_type not in DTYPES:
-        raise ModelFileError(f"The input '{name}' has the element type {type_name(element_type)}, which is not supported.")
+        raise ModelFileError(f"The input '{name}' has the type {type_name(element_type)}, which is not supported.")
     return DTYPES[element_type]

@@ -15,7 +15,7 @@ from studio.models.onnx_file import import_onnx
 from studio.models.pt2_file import import_pt2
 from studio.progress import Progress, Report, silent
 
-#: Larger files are refused before anything is read: protocol buffers end at 2 GiB, and the whole file is held in memory.
+#: Larger files are refused before they are read: the whole file is held in memory, and protocol buffers end here.
 MAX_BYTES = 2**31 - 1
 
 #: Sizes tried for free dimensions other than the batch until the model runs.
@@ -104,9 +104,7 @@ def _format(path: Path, content: bytes) -> str:
     raise ModelFileError(f"{path.name} is not a model file that can be opened; .onnx and .pt2 can.")
 
 
-def _run_once(
-    path: Path, graph: fx.GraphModule, inputs: tuple[TensorSpec, ...]
-) -> tuple[tuple[Layer, ...], int]:
+def _run_once(path: Path, graph: fx.GraphModule, inputs: tuple[TensorSpec, ...]) -> tuple[tuple[Layer, ...], int]:
     """The layer table, and the size of free dimensions with which the model ran.
 
     Raises:
@@ -120,5 +118,3 @@ def _run_once(
             failure = error
     reason = str(failure).strip().split("\n")[0]
     raise ModelFileError(f"{path.name}: the model does not run on random input: {reason}") from failure
-
-

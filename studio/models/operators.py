@@ -24,7 +24,9 @@ def expand(x: Tensor, shape: Sequence[int]) -> Tensor:
     missing = len(shape) - x.dim()
     kept = [1] * missing + list(x.shape)
     target = [1] * -missing + list(shape)
-    return x.expand([have if isinstance(want, int) and want == 1 else want for have, want in zip(kept, target, strict=True)])
+    return x.expand(
+        [have if isinstance(want, int) and want == 1 else want for have, want in zip(kept, target, strict=True)]
+    )
 
 
 def flatten(x: Tensor, axis: int) -> Tensor:
@@ -51,9 +53,7 @@ def transpose(x: Tensor, order: Sequence[int] | None) -> Tensor:
     return x.permute(list(order) if order is not None else list(reversed(range(x.dim()))))
 
 
-def slice_(
-    x: Tensor, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]
-) -> Tensor:
+def slice_(x: Tensor, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]) -> Tensor:
     """Python slicing along `axes`; a negative step walks backwards."""
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         x = _forwards(x, start, end, axis, step) if step > 0 else _backwards(x, start, end, axis, step)
@@ -82,13 +82,17 @@ def gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
 def pad(x: Tensor, pads: Sequence[int], mode: str, value: float, axes: Sequence[int] | None) -> Tensor:
     """Pads by ONNX's order ``[begin…, end…]`` along `axes` (default: all)."""
     rank, half = x.dim(), len(pads) // 2
-    before_after = {a % rank: (pads[i], pads[i + half]) for i, a in enumerate(axes if axes is not None else range(rank))}
+    before_after = {
+        a % rank: (pads[i], pads[i + half]) for i, a in enumerate(axes if axes is not None else range(rank))
+    }
     amounts = [before_after.get(axis, (0, 0)) for axis in reversed(range(rank))]
     if mode == "constant":
         return F.pad(x, [n for pair in amounts for n in pair], value=value)
     while amounts and amounts[-1] == (0, 0):
         amounts.pop()
-    return F.pad(x, [n for pair in amounts for n in pair], mode={"edge": "replicate", "wrap": "circular"}.get(mode, mode))
+    return F.pad(
+        x, [n for pair in amounts for n in pair], mode={"edge": "replicate", "wrap": "circular"}.get(mode, mode)
+    )
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -133,11 +137,15 @@ def global_max_pool(x: Tensor) -> Tensor:
     return x.amax(tuple(range(2, x.dim())), keepdim=True)
 
 
-def average_of_present(x: Tensor, pads: Sequence[int], kernel: Sequence[int], stride: Sequence[int], ceil: bool) -> Tensor:
+def average_of_present(
+    x: Tensor, pads: Sequence[int], kernel: Sequence[int], stride: Sequence[int], ceil: bool
+) -> Tensor:
     """Average pooling over what lies inside the image, for padding that differs between the sides."""
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
     inside = F.pad(torch.ones_like(x), list(pads))
-    return pool(F.pad(x, list(pads)), list(kernel), list(stride), 0, ceil) / pool(inside, list(kernel), list(stride), 0, ceil)
+    return pool(F.pad(x, list(pads)), list(kernel), list(stride), 0, ceil) / pool(
+        inside, list(kernel), list(stride), 0, ceil
+    )
 
 
 def softmax_from(x: Tensor, axis: int) -> Tensor:

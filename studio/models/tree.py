@@ -3,7 +3,7 @@
 import re
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 #: What a tree can hold at the end of a path.
 Leaf = nn.Module | nn.Parameter | torch.Tensor
@@ -47,6 +47,14 @@ class ModuleTree:
         while candidate in self._taken or any(taken.startswith(f"{candidate}.") for taken in self._taken):
             candidate, number = f"{path}_{number}", number + 1
         return candidate
+
+
+def finished(root: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    """The module of `graph` over `root` in eval mode, without nodes, layers and constants that nothing reads."""
+    module = fx.GraphModule(root, graph)
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    return fx.GraphModule(module, module.graph).eval()
 
 
 def _attribute_path(path: str) -> str:

@@ -1,0 +1,147 @@
+"""What a model's layers get to see: the second moments of their inputs over calibration samples.
+
+With ``H = E[x xᵀ]`` the error that replacing W by Ŵ makes at a layer's output is ``tr((W − Ŵ) H (W − Ŵ)ᵀ)``: all
+that the compression methods need to know of the data. This module gathers the moments; `studio.compression` uses
+them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from studio.analysis.inputs import HasRows, input_rows, output_rows
+from studio.models.model import Model
+from studio.progress import Progress, Report, silent
+
+Batch = tuple[Tensor, ...]
+
+#: Floats of an unfolded input that are held at once (64 MiB): larger ones are taken in slices of the batch.
+_SLICE = 16 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The inputs of every layer in short.
+
+    Attributes:
+        moments: by layer ``E[x xᵀ]`` over all samples and positions, float32, ``[n, n]`` with n = in·k·k as in
+            ``weight.flatten(1)``; grouped convolutions ``[groups, n, n]``. Embeddings and layers that were never
+            reached are absent.
+        means: by layer ``E[x]``, ``[n]`` or ``[groups, n]``.
+        samples: how many samples were seen.
+        batches: the samples themselves, for fits that follow the compressed model.
+        fingerprint: hexadecimal hash of the model and the samples.
+    """
+
+    moments: Mapping[str, Tensor]
+    means: Mapping[str, Tensor]
+    samples: int
+    batches: tuple[Batch, ...]
+    fingerprint: str
+
+
+@torch.no_grad()
+def calibrate(model: Model, batches: Iterable[Batch], report: Report = silent) -> Calibration:
+    """Runs samples through a model and gathers the moments of every layer's input.
+
+    Args:
+        model: the original.
+        batches: the model's inputs, first dimension the batch.
+        report: told of every batch.
+    """
+    kept = tuple(tuple(batch) for batch in batches)
+    gather = _Gather(model)
+    for done, batch in enumerate(kept, start=1):
+        gather.run(*batch)
+        report(Progress(done, len(kept), "Learning what the layers see"))
+    return Calibration(
+        {name: _ungrouped(moment.second) for name, moment in gather.moments.items()},
+        {name: _ungrouped(moment.mean) for name, moment in gather.moments.items()},
+        sum(len(batch[0]) for batch in kept),
+        kept,
+        _fingerprint(model, kept),
+    )
+
+
+class RunningMoments:
+    """Means of ``x xᵀ`` and x, and of ``y xᵀ`` and y where outputs are given too, over a layer's rows so far."""
+
+    def __init__(self, layer: HasRows) -> None:
+        self._layer = layer
+        self._rows = 0
+        self._sums = {key: torch.zeros((), dtype=torch.float64) for key in ("xx", "x", "yx", "y")}
+
+    def add(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Takes in a batch of the layer's inputs and, where wanted, of outputs to go with them."""
+        parts = slices(self._layer, x)
+        wanted = y.split([len(part) for part in parts]) if y is not None else (None,) * len(parts)
+        for part, output in zip(parts, wanted, strict=True):
+            rows = input_rows(self._layer, part)
+            self._rows += rows.shape[1]
+            self._add(xx=rows.mT @ rows, x=rows.sum(1))
+            if output is not None:
+                targets = output_rows(self._layer, output)
+                self._add(yx=targets.mT @ rows, y=targets.sum(1))
+
+    @property
+    def second(self) -> Tensor:
+        """``E[x xᵀ]``, float64 ``[groups, n, n]``."""
+        return self._sums["xx"] / self._rows
+
+    @property
+    def mean(self) -> Tensor:
+        """``E[x]``, ``[groups, n]``."""
+        return self._sums["x"] / self._rows
+
+    @property
+    def cross(self) -> Tensor:
+        """``E[y xᵀ]``, ``[groups, out / groups, n]``."""
+        return self._sums["yx"] / self._rows
+
+    @property
+    def output_mean(self) -> Tensor:
+        """``E[y]``, ``[groups, out / groups]``."""
+        return self._sums["y"] / self._rows
+
+    def _add(self, **sums: Tensor) -> None:
+        for key, value in sums.items():
+            self._sums[key] = self._sums[key] + value.double()
+
+
+def slices(layer: HasRows, x: Tensor) -> tuple[Tensor, ...]:
+    """`x` cut along the batch so that one slice unfolded stays small."""
+    unfolded = x.numel() * layer.weight[0].numel() // max(1, layer.weight.shape[1])
+    parts = min(len(x), -(-unfolded // _SLICE))
+    return x.chunk(max(1, parts))
+
+
+class _Gather(fx.Interpreter):
+    """Runs the graph and notes what goes into its layers."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model.graph)
+        self._layers = {layer.name for layer in model.info.layers}
+        self.moments: dict[str, RunningMoments] = {}
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        layer = self.fetch_attr(target)
+        if target in self._layers and isinstance(layer, HasRows):
+            self.moments.setdefault(target, RunningMoments(layer)).add(args[0])
+        return layer(*args, **kwargs)
+
+
+def _ungrouped(moment: Tensor) -> Tensor:
+    return (moment[0] if len(moment) == 1 else moment).float()
+
+
+def _fingerprint(model: Model, batches: tuple[Batch, ...]) -> str:
+    digest = hashlib.sha256(model.info.fingerprint.encode())
+    for batch in batches:
+        for tensor in batch:
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy(force=True).tobytes())
+    return digest.hexdigest()

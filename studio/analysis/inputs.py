@@ -1,0 +1,56 @@
+"""The inputs of a layer as the rows that its weight matrix multiplies."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+#: Kinds of layer whose work is ``x Wᵀ`` for rows x, so that ``E[x xᵀ]`` says what its inputs look like.
+HasRows = nn.Linear | Conv
+
+
+def input_rows(layer: HasRows, x: Tensor) -> Tensor:
+    """Unfolds a layer's input.
+
+    Args:
+        layer: a linear layer or a convolution.
+        x: its input, ``[..., in]`` or ``[batch, in, *size]``.
+
+    Returns:
+        ``[groups, positions, in / groups · k · k]``: every row is what one output position sees, its columns in
+        the order of ``layer.weight.flatten(1)``.
+    """
+    if isinstance(layer, nn.Linear):
+        return x.reshape(1, -1, layer.in_features)
+    patches = F.pad(x, padding_amounts(layer))
+    for axis, (size, stride, dilation) in enumerate(
+        zip(layer.kernel_size, layer.stride, layer.dilation, strict=True), start=2
+    ):
+        patches = patches.unfold(axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
+    spatial = len(layer.kernel_size)
+    patches = patches.unflatten(1, (layer.groups, -1))  # [batch, groups, in / groups, *positions, *kernel]
+    positions, kernel = range(3, 3 + spatial), range(3 + spatial, 3 + 2 * spatial)
+    patches = patches.permute(1, 0, *positions, 2, *kernel)
+    columns = layer.in_channels // layer.groups * torch.Size(layer.kernel_size).numel()
+    return patches.reshape(layer.groups, -1, columns)
+
+
+def output_rows(layer: HasRows, y: Tensor) -> Tensor:
+    """A layer's output in the order of `input_rows`: ``[groups, positions, out / groups]``."""
+    if isinstance(layer, nn.Linear):
+        return y.reshape(1, -1, layer.out_features)
+    grouped = y.unflatten(1, (layer.groups, -1)).movedim(2, -1)  # [batch, groups, *positions, out / groups]
+    return grouped.movedim(1, 0).flatten(1, -2)
+
+
+def padding_amounts(layer: Conv) -> list[int]:
+    """The layer's padding in the order of `torch.nn.functional.pad`: last dimension first, before and after."""
+    if layer.padding == "same":
+        total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        pairs = [(t // 2, t - t // 2) for t in total]
+    elif layer.padding == "valid":
+        pairs = [(0, 0)] * len(layer.kernel_size)
+    else:
+        pairs = [(int(p), int(p)) for p in layer.padding]
+    return [amount for pair in reversed(pairs) for amount in pair]

@@ -1,0 +1,72 @@
+"""What a layer's weights look like before and after: histogram, spread and signal-to-noise ratio."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from studio.analysis.views import Array, WeightView
+
+
+def weight_view(original: Tensor, compressed: Tensor | None, bins: int = 201) -> WeightView:
+    """The weights of a layer before and after, over the same bins.
+
+    The bins span the values of both, symmetric about 0 when they have either sign, so that zero falls in the middle
+    of a bin of its own (with an odd number of bins) and pruned and near-zero weights can be told apart.
+
+    Args:
+        original: weight matrix ``[out, in]``.
+        compressed: the same matrix as the compressed layer computes with it, None when the layer is unchanged.
+        bins: number of bins.
+    """
+    before = _values(original)
+    after = None if compressed is None else _values(compressed)
+    edges = _edges(before if after is None else np.concatenate([before, after]), bins)
+    shown = before if after is None else after
+    return WeightView(
+        edges=edges,
+        original=_histogram(before, edges),
+        compressed=None if after is None else _histogram(after[after != 0], edges),
+        zeros=float(np.mean(shown == 0)) if shown.size else 0.0,
+        mean=float(before.mean()) if before.size else 0.0,
+        std=float(before.std()) if before.size else 0.0,
+        low=float(before.min()) if before.size else 0.0,
+        high=float(before.max()) if before.size else 0.0,
+        sqnr_db=None if after is None else sqnr_db(before, after),
+        layer_error=None if after is None else relative_error(before, after),
+    )
+
+
+def sqnr_db(original: Array, compressed: Array) -> float:
+    """Signal to quantization noise ratio ``10·log10(Σw² / Σ(w − ŵ)²)`` in dB; infinite when both are equal."""
+    signal, noise = float(np.sum(original**2)), float(np.sum((original - compressed) ** 2))
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def relative_error(original: Array, compressed: Array) -> float:
+    """``‖w − ŵ‖ / ‖w‖``; infinite where something came out of nothing."""
+    signal, noise = float(np.linalg.norm(original)), float(np.linalg.norm(original - compressed))
+    if noise == 0:
+        return 0.0
+    return noise / signal if signal > 0 else math.inf
+
+
+def _values(weight: Tensor) -> Array:
+    return weight.detach().to("cpu", torch.float64).flatten().numpy()
+
+
+def _edges(values: Array, bins: int) -> Array:
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if low < 0 < high:
+        high = max(-low, high)
+        low = -high
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
+
+
+def _histogram(values: Array, edges: Array) -> Array:
+    return np.histogram(values, edges)[0].astype(np.float64)

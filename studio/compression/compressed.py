@@ -1,0 +1,59 @@
+"""The value that compression makes: the model's graph with some layers replaced."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from studio.compression.modules import CompressedLayer
+from studio.models.model import Model
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedModel:
+    """A model with a recipe carried out.
+
+    Attributes:
+        model: the original.
+        recipe: what was asked for.
+        graph: the compressed model in eval mode; layers that are not changed are those of the original itself.
+        settings: canonical settings of the layers that are changed.
+        ranks: rank of every factored layer, energies resolved.
+        fit: whether each layer was fitted alone (``layer``) or to what the compressed layers before it give.
+    """
+
+    model: Model
+    recipe: Recipe
+    graph: fx.GraphModule
+    settings: Mapping[str, LayerSettings]
+    ranks: Mapping[str, int]
+    fit: Literal["layer", "sequential"] = "layer"
+
+    @torch.no_grad()
+    def effective_weight(self, name: str) -> Tensor:
+        """The dense weight ``[out, in / groups, *kernel]`` that the layer `name` amounts to.
+
+        Raises:
+            AttributeError: there is no such layer.
+        """
+        return effective_weight(self.graph.get_submodule(name))
+
+
+def effective_weight(layer: nn.Module) -> Tensor:
+    """The dense weight of a layer, compressed or not, apart from its gradient."""
+    weight = layer.effective_weight() if isinstance(layer, CompressedLayer) else layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach()
+
+
+def with_layers(graph: fx.GraphModule, layers: Mapping[str, nn.Module]) -> fx.GraphModule:
+    """A graph module with the given layers at their paths; all others are shared with `graph`, which stays as it is."""
+    replaced = copy.copy(graph)
+    for name, layer in layers.items():
+        replaced.set_submodule(name, layer)
+    return replaced.eval()

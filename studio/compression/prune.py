@@ -1,0 +1,48 @@
+"""Unstructured pruning: which weights become zero, and what the others make of it."""
+
+import torch
+from torch import Tensor
+
+from studio.compression.solver import damped, inverse_factor, solve_kept
+
+#: Rounds in which the zeros are chosen when inputs are known: after each one the kept weights are solved anew, so
+#: that the next choice sees what they have taken over.
+_ROUNDS = 8
+
+#: Steps of the solver between two rounds; after the last one it goes on to the end.
+_STEPS = 4
+
+
+def prune(W: Tensor, H: Tensor | None, ratio: float) -> tuple[Tensor, Tensor]:
+    """Sets exactly ``round(ratio · numel)`` weights to zero.
+
+    Without data the smallest go. With H, those whose removal costs least at the output once the others of the row
+    have made up for it, ``w² / [H⁻¹]ᵢᵢ`` (Optimal Brain Surgeon, Hassibi & Stork 1993), in several rounds; the kept
+    ones are then the exact least-squares solution.
+
+    Args:
+        W: ``[groups, rows, n]``.
+        H: second moment of the inputs, ``[groups, n, n]``, or None.
+        ratio: share of zeros, 0..1.
+
+    Returns:
+        The pruned weight and the Boolean mask of kept weights, both of the shape of W.
+    """
+    count = round(ratio * W.numel())
+    if H is None:
+        keep = _keep_all_but(count, W**2)
+        return W * keep, keep
+    H = damped(H)
+    cost = inverse_factor(H).square().sum(-2)[:, None]  # [H⁻¹]ᵢᵢ: [groups, 1, n]
+    pruned = W
+    for done in range(1, _ROUNDS + 1):
+        keep = _keep_all_but(count * done // _ROUNDS, pruned**2 / cost)
+        pruned = solve_kept(W, H, pruned, keep, steps=_STEPS)
+    return solve_kept(W, H, pruned, keep), keep
+
+
+def _keep_all_but(count: int, saliency: Tensor) -> Tensor:
+    """A mask that drops the `count` smallest entries; among equals the first ones go."""
+    keep = torch.ones(saliency.numel(), dtype=torch.bool)
+    keep[saliency.flatten().argsort(stable=True)[:count]] = False
+    return keep.reshape(saliency.shape)

@@ -1,0 +1,164 @@
+"""The sequential fit: every changed layer fitted, in running order, to what the compressed layers before it give.
+
+The original and the compressed model run side by side through the graph, node by node with all samples. At a layer
+to be changed, its inputs x̂ are those of the compressed model and its wanted outputs y those of the original, so
+that the wanted weight is the least-squares one, ``E[y x̂ᵀ] E[x̂ x̂ᵀ]⁻¹``, and a method then keeps as much of it as
+its constraint allows. One pass does for all layers.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from studio.analysis.calibration import Batch, RunningMoments
+from studio.analysis.inputs import HasRows
+from studio.compression.build import build_layer
+from studio.compression.fit import Fit, covariance, plain_fit
+from studio.compression.modules import CompressedLayer
+from studio.compression.solver import damped
+from studio.progress import Progress, Report
+from studio.recipe.settings import LayerSettings
+
+#: Bytes that the activations of both models may take at once; more samples than fit are left out.
+MEMORY = 2 * 2**30
+
+
+def called_once(graph: fx.GraphModule) -> set[str]:
+    """Paths of the modules that run exactly once: the others' later inputs depend on themselves."""
+    calls = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    return {name for name, count in calls.items() if count == 1}
+
+
+@torch.no_grad()
+def fit_in_order(
+    graph: fx.GraphModule,
+    plan: Mapping[str, LayerSettings],
+    ready: Mapping[str, CompressedLayer],
+    batches: tuple[Batch, ...],
+    report: Report,
+) -> dict[str, CompressedLayer]:
+    """Fits the layers of `plan` one after the other.
+
+    Args:
+        graph: what to compress.
+        plan: settings of the layers to be changed.
+        ready: layers of the plan that are compressed already, and used as they are.
+        batches: calibration samples; only as many as `MEMORY` allows are used.
+        report: told of every layer.
+
+    Returns:
+        The layers of the plan that were not ready.
+    """
+    batches = batches[: max(1, MEMORY // (2 * _peak_bytes(graph, batches[0])))]
+    walk = _SideBySide(graph, batches)
+    missing = [name for name in plan if name not in ready]
+    fitted = dict[str, CompressedLayer]()
+    for node in graph.graph.nodes:
+        name = str(node.target)
+        if node.op != "call_module" or name not in plan:
+            walk.run(node)
+            continue
+        layer = graph.get_submodule(name)
+        assert isinstance(layer, HasRows)
+        given = walk.inputs(node)
+        wanted = [layer(x) for x in given.original]
+        if name not in ready:
+            report(Progress(len(fitted), len(missing), f"Fitting {name}"))
+            fitted[name] = build_layer(layer, plan[name], sequential_fit(layer, given.compressed, wanted))
+        replacement = ready[name] if name in ready else fitted[name]
+        walk.set(node, Lanes(wanted, [replacement(x) for x in given.compressed]))
+        if len(fitted) == len(missing):
+            break
+    return fitted
+
+
+def sequential_fit(layer: HasRows, inputs: list[Tensor], outputs: list[Tensor]) -> Fit:
+    """The weight that best maps the compressed model's inputs to the original's outputs, held near the layer's own.
+
+    Args:
+        layer: the original layer.
+        inputs: what the compressed layers before it give, by batch.
+        outputs: what the layer gives in the original model.
+    """
+    seen = RunningMoments(layer)
+    for x, y in zip(inputs, outputs, strict=True):
+        seen.add(x, y)
+    plain = plain_fit(layer)
+    second, cross = seen.second, seen.cross
+    mean, output_mean = seen.mean, seen.output_mean
+    if plain.bias is not None:
+        second, cross = covariance(second, mean), cross - output_mean[..., :, None] * mean[..., None, :]
+    held = damped(second)
+    wanted = torch.linalg.solve(held, (cross + plain.weight @ (held - second)).mT).mT
+    return Fit(wanted, plain.bias, second, mean, output_mean.flatten())
+
+
+@dataclass(frozen=True, eq=False)
+class Lanes:
+    """A value in both models, batch by batch; one and the same list as long as the models agree."""
+
+    original: list[Any]
+    compressed: list[Any]
+
+
+class _SideBySide:
+    """Runs a graph node by node in both models; values go when nothing needs them any more."""
+
+    def __init__(self, graph: fx.GraphModule, batches: tuple[Batch, ...]) -> None:
+        self._interpreter = fx.Interpreter(graph)
+        self._batches = range(len(batches))
+        self._feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])
+        self._values: dict[fx.Node, Lanes] = {}
+
+    def inputs(self, node: fx.Node) -> Lanes:
+        """What a layer is given."""
+        return self._values[node.all_input_nodes[0]]
+
+    def run(self, node: fx.Node) -> None:
+        """Computes a node that is the same in both models."""
+        if node.op == "placeholder":
+            feed = next(self._feeds)
+            lanes = Lanes(feed, feed)
+        else:
+            original = self._lane(node, lambda lanes: lanes.original)
+            agree = all(self._values[n].original is self._values[n].compressed for n in node.all_input_nodes)
+            compressed = original if agree else self._lane(node, lambda lanes: lanes.compressed)
+            lanes = Lanes(original, compressed)
+        self.set(node, lanes)
+
+    def set(self, node: fx.Node, lanes: Lanes) -> None:
+        """Notes a node's value and forgets those that it was the last to use."""
+        self._values[node] = lanes
+        for used in self._interpreter.user_to_last_uses.get(node, []):
+            del self._values[used]
+
+    def _lane(self, node: fx.Node, lane: Callable[[Lanes], list[Any]]) -> list[Any]:
+        execute = getattr(self._interpreter, node.op)
+        results = []
+        for i in self._batches:
+            args = fx.map_arg(node.args, lambda n: lane(self._values[n])[i])
+            kwargs = fx.map_arg(node.kwargs, lambda n: lane(self._values[n])[i])
+            results.append(execute(node.target, args, kwargs))
+        return results
+
+
+class _Peak(fx.Interpreter):
+    """Runs a graph and notes the most bytes that its values take at once."""
+
+    bytes = 1
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        live = [value for value in (*self.env.values(), result) if isinstance(value, Tensor)]
+        self.bytes = max(self.bytes, sum(tensor.nbytes for tensor in live))
+        return result
+
+
+def _peak_bytes(graph: fx.GraphModule, batch: Batch) -> int:
+    peak = _Peak(graph)
+    peak.run(*batch)
+    return peak.bytes

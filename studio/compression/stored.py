@@ -1,0 +1,175 @@
+"""How a weight is held: as floats, or as integers with scales; and the same while it is being trained.
+
+A frozen form (`DenseWeight`, `IntegerWeight`) is what an exported file contains and what the preview computes with.
+Its `trainable` counterpart (`MaskedWeight`, `LatentWeight`) yields values that the frozen form could hold, at every
+step: zeros stay zero and integers stay integers, while gradients pass straight through the rounding
+(Bengio et al. 2013, arXiv 1308.3432).
+"""
+
+from abc import abstractmethod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+#: Smallest and largest stored integer by bits. Eight bits leave out -128, so that every value has its negative.
+INTEGER_RANGE = {8: (-127, 127), 4: (-8, 7)}
+
+
+class StoredWeight(nn.Module):
+    """A weight of `shape`; `mask`, Boolean of that shape, marks the kept weights of a pruned one."""
+
+    mask: Tensor | None
+
+    def __init__(self, shape: torch.Size | tuple[int, ...], mask: Tensor | None) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.register_buffer("mask", mask)
+
+    @abstractmethod
+    def forward(self) -> Tensor:
+        """The weight, float32 of `shape`."""
+
+    @abstractmethod
+    def trainable(self) -> "StoredWeight":
+        """A form with parameters to train."""
+
+    @abstractmethod
+    def frozen(self) -> "StoredWeight":
+        """The form to store, with the values that this one yields now."""
+
+    def __call__(self) -> Tensor:
+        return cast(Tensor, super().__call__())
+
+
+class DenseWeight(StoredWeight):
+    """Floats; pruned ones are zeros among them."""
+
+    def __init__(self, weight: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__(weight.shape, mask)
+        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+
+    def forward(self) -> Tensor:
+        """The weight as it is stored."""
+        return self.weight
+
+    def trainable(self) -> StoredWeight:
+        """The same floats, held at zero where pruned."""
+        return MaskedWeight(self.weight.detach().clone(), self.mask)
+
+    def frozen(self) -> StoredWeight:
+        """This form itself."""
+        return self
+
+
+class IntegerWeight(StoredWeight):
+    """Integers ``q`` of ``[out, n]`` with their scales; the weight is ``(q − zero_point) · scale``.
+
+    Args:
+        q: int8 ``[out, n]`` within `INTEGER_RANGE`.
+        scale: float32: 0-d for the tensor, ``[out]`` for channels, ``[out, blocks]`` for blocks along the inputs.
+        bits: 8 or 4.
+        block_size: inputs that share a scale, the last block may be shorter; 0 without blocks.
+        shape: of the weight, ``[out, in, *kernel]``.
+        mask: Boolean of `shape`, False where pruned; None when nothing is.
+    """
+
+    q: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(
+        self,
+        q: Tensor,
+        scale: Tensor,
+        bits: int,
+        block_size: int,
+        shape: torch.Size | tuple[int, ...],
+        mask: Tensor | None = None,
+    ) -> None:
+        super().__init__(shape, mask)
+        self.bits = bits
+        self.block_size = block_size
+        self.axis = 1 if block_size else 0
+        self.register_buffer("q", q)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_point", torch.zeros_like(scale, dtype=torch.int8))
+
+    def forward(self) -> Tensor:
+        """The weight that the integers stand for."""
+        weight: Tensor = torch.ops.studio.dequantize(
+            self.q, self.scale, self.zero_point, self.axis, self.block_size, self.bits
+        )
+        return weight.reshape(self.shape)
+
+    def with_integers(self, q: Tensor) -> "IntegerWeight":
+        """The same quantizer and mask holding other integers."""
+        return IntegerWeight(q, self.scale, self.bits, self.block_size, self.shape, self.mask)
+
+    def trainable(self) -> StoredWeight:
+        """Floats to train, rounded on their way out."""
+        return LatentWeight(self)
+
+    def frozen(self) -> StoredWeight:
+        """This form itself."""
+        return self
+
+
+class MaskedWeight(StoredWeight):
+    """Floats to train under a mask."""
+
+    def __init__(self, weight: Tensor, mask: Tensor | None) -> None:
+        super().__init__(weight.shape, mask)
+        self.weight = nn.Parameter(weight)
+
+    def forward(self) -> Tensor:
+        """The weight, zero where pruned; no gradient reaches what is pruned."""
+        return self.weight if self.mask is None else self.weight * self.mask
+
+    def trainable(self) -> StoredWeight:
+        """This form itself."""
+        return self
+
+    def frozen(self) -> StoredWeight:
+        """The floats with zeros in place."""
+        return DenseWeight(self().detach().clone(), self.mask)
+
+
+class LatentWeight(StoredWeight):
+    """Floats to train, seen through the rounding of an `IntegerWeight` whose scales stay as they are."""
+
+    def __init__(self, stored: IntegerWeight) -> None:
+        super().__init__(stored.shape, stored.mask)
+        self.stored = stored
+        self.latent = nn.Parameter(stored().detach().clone())
+
+    def forward(self) -> Tensor:
+        """Exactly what the rounded integers stand for; gradients pass where the latent is within range."""
+        low, high = INTEGER_RANGE[self.stored.bits]
+        step = self._step()
+        passing = self.latent.clamp(low * step, high * step)
+        if self.mask is not None:
+            passing = passing * self.mask
+        return self._rounded()() + (passing - passing.detach())
+
+    def trainable(self) -> StoredWeight:
+        """This form itself."""
+        return self
+
+    def frozen(self) -> StoredWeight:
+        """The rounded integers."""
+        return self._rounded()
+
+    def _step(self) -> Tensor:
+        """The scale of every single weight, of `shape`."""
+        stored = self.stored
+        ones = torch.ones_like(stored.q)
+        return stored.with_integers(ones)()
+
+    @torch.no_grad()
+    def _rounded(self) -> IntegerWeight:
+        low, high = INTEGER_RANGE[self.stored.bits]
+        integers = (self.latent / self._step()).round().clamp(low, high)
+        if self.mask is not None:
+            integers = integers * self.mask
+        return self.stored.with_integers(integers.to(torch.int8).reshape(self.stored.q.shape))

@@ -1,0 +1,282 @@
+"""Samples ready for a model: stored as they came, converted a block at a time, never the whole set as floats."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from studio.errors import DataError
+from studio.evaluation.arrays import Array, read_arrays
+from studio.evaluation.description import DataDescription, load_description
+from studio.evaluation.metrics import default_metric
+from studio.evaluation.order import stratified_order
+from studio.models.layer import ModelInfo, TensorSpec
+
+Indices = Sequence[int] | Array
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a model: the stored array and how a block of it is converted.
+
+    Attributes:
+        array: ``[samples, …]`` as stored.
+        axes: order in which the model wants the stored axes, batch first.
+        scale: divisor of the stored values.
+        mean: subtracted after scaling, in a shape that broadcasts against a converted block.
+        std: divisor after that, likewise.
+        dtype: what the model takes; integers are passed on without scaling.
+    """
+
+    array: Array
+    axes: tuple[int, ...]
+    scale: float
+    mean: Tensor
+    std: Tensor
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample as the model gets it."""
+        return tuple(self.array.shape[axis] for axis in self.axes[1:])
+
+    def block(self, rows: Indices) -> Tensor:
+        """The samples at `rows`, converted."""
+        stored = torch.from_numpy(np.ascontiguousarray(self.array[rows].transpose(self.axes)))
+        if not self.dtype.is_floating_point:
+            return stored.to(self.dtype)
+        return stored.to(torch.float32).div_(self.scale).sub_(self.mean).div_(self.std).to(self.dtype)
+
+
+class Dataset:
+    """Samples and, where there are any, labels, by index.
+
+    Attributes:
+        name: for people, the description's file name without its endings.
+        metric: what is measured on it, a name of `studio.evaluation.metrics.METRICS`.
+        classes: number of classes, None when the labels are not classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[Input],
+        labels: Array | None = None,
+        *,
+        metric: str | None = None,
+        classes: int | None = None,
+        rows: Array | None = None,
+        source: str = "",
+    ) -> None:
+        self.name = name
+        self.metric = metric or default_metric(labels)
+        self.classes = classes
+        self._inputs = tuple(inputs)
+        self._labels = labels
+        self._rows = np.arange(len(inputs[0].array)) if rows is None else rows
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the samples have labels."""
+        return self._labels is not None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of where the samples come from, how they are converted and which of them these are."""
+        digest = hashlib.sha256(self._source.encode())
+        digest.update(np.ascontiguousarray(self._rows, dtype=np.int64).tobytes())
+        return digest.hexdigest()
+
+    def inputs(self, indices: Indices) -> tuple[Tensor, ...]:
+        """The model's inputs for the samples at `indices`; images as float32 ``[batch, channels, height, width]``."""
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
+        return tuple(part.block(rows) for part in self._inputs)
+
+    def labels(self, indices: Indices) -> Tensor | None:
+        """Labels of the samples at `indices`: int64 classes ``[batch]`` or float32 targets, None without labels."""
+        if self._labels is None:
+            return None
+        block = np.asarray(self._labels[self._rows[np.asarray(indices, dtype=np.int64)]])
+        whole = np.issubdtype(block.dtype, np.integer)
+        return torch.from_numpy(block.astype(np.int64 if whole else np.float32))
+
+    def order(self, seed: int) -> Array:
+        """All indices in a random order whose every beginning is balanced over the classes.
+
+        See `studio.evaluation.order`.
+        """
+        labels = self._labels[self._rows] if self._labels is not None and self.classes is not None else None
+        return stratified_order(len(self), labels, seed)
+
+    def take(self, indices: Indices) -> "Dataset":
+        """The samples at `indices` as a data set of their own that shares the stored arrays."""
+        return Dataset(
+            self.name,
+            self._inputs,
+            self._labels,
+            metric=self.metric,
+            classes=self.classes,
+            rows=self._rows[np.asarray(indices, dtype=np.int64)],
+            source=self._source,
+        )
+
+
+def hold_out(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Splits `data` at random, class by class: what to train on, and the `share` (0..1) held out of it.
+
+    Raises:
+        DataError: there are too few samples to have one on each side.
+    """
+    count = round(share * len(data))
+    if not 0 < count < len(data):
+        raise DataError(f"{data.name}: {len(data)} samples are too few to hold out {share:.0%} of them.")
+    order = data.order(seed)
+    return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
+
+
+def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
+    """Opens the data that a ``.data.yaml`` describes.
+
+    Args:
+        path: the description.
+        info: the model that will see the samples; with it their shapes and labels are checked against the model's
+            input and output, and images are laid out as the model takes them.
+
+    Raises:
+        DataError: the description or its arrays cannot be read, do not belong together, or do not fit the model.
+    """
+    path = Path(path)
+    described = load_description(path)
+    names = [*described.input_names, *([described.label] if described.label else [])]
+    arrays = read_arrays(path.parent / described.source, names)
+    count = len(described.input_names)
+    labels = np.asarray(arrays[count]) if described.label else None
+    _check_lengths(path, dict(zip(names, arrays, strict=True)))
+    specs = _input_specs(path, info, count)
+    inputs = [
+        _input(path, name, array, described, spec) for name, array, spec in zip(names, arrays, specs, strict=False)
+    ]
+    classes = None if labels is None else _classes(path, labels, info)
+    metric = described.metric or default_metric(labels)
+    if metric.startswith("top") and classes is None:
+        raise DataError(f"{path}: metric: {metric} needs whole numbers as labels, one for each sample.")
+    if metric == "mse" and labels is None:
+        raise DataError(f"{path}: metric: mse needs labels; name their array in 'label'.")
+    return Dataset(
+        path.name.removesuffix(".yaml").removesuffix(".data"),
+        inputs,
+        labels,
+        metric=metric,
+        classes=classes,
+        source=_content(path, path.parent / described.source),
+    )
+
+
+def _input(path: Path, name: str, array: Array, described: DataDescription, spec: TensorSpec | None) -> Input:
+    """Matches one stored array with one input of the model.
+
+    Raises:
+        DataError: the samples do not have the shape the model takes, or mean and std do not fit the channels.
+    """
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{path}: '{name}' holds {array.dtype} values; numbers are needed.")
+    if described.kind == "image" and array.ndim == 3:
+        array = array[..., None] if described.layout == "NHWC" else array[:, None]
+    if described.kind == "image" and array.ndim != 4:
+        raise DataError(f"{path}: '{name}' has the shape {_times(array.shape)}; images need {described.layout}.")
+    axes = _axes(path, array, described, spec)
+    if described.kind == "tokens" or (spec is not None and not spec.dtype.startswith("float")):
+        dtype = getattr(torch, spec.dtype if spec is not None else "int64")
+    else:
+        dtype = torch.float32
+    mean, std = (
+        _per_channel(path, field, getattr(described, field), array, axes, described) for field in ("mean", "std")
+    )
+    return Input(array, axes, described.scale, mean, std, dtype)
+
+
+def _axes(path: Path, array: Array, described: DataDescription, spec: TensorSpec | None) -> tuple[int, ...]:
+    """The order of the stored axes that gives what the model takes; images come channels first unless it wants last."""
+    stored = tuple(range(array.ndim))
+    wanted = [stored]
+    if described.kind == "image":
+        wanted = [(0, 3, 1, 2), stored] if described.layout == "NHWC" else [stored, (0, 2, 3, 1)]
+    if spec is None:
+        return wanted[0]
+    for axes in wanted:
+        if _fits(tuple(array.shape[axis] for axis in axes[1:]), spec):
+            return axes
+    raise DataError(f"{path}: holds samples of {_times(array.shape[1:])}, the model takes {_times(spec.shape[1:])}.")
+
+
+def _fits(sample: tuple[int, ...], spec: TensorSpec) -> bool:
+    wanted = spec.shape[1:]
+    return len(sample) == len(wanted) and all(known in (None, size) for size, known in zip(sample, wanted, strict=True))
+
+
+def _per_channel(
+    path: Path, field: str, values: Sequence[float], array: Array, axes: tuple[int, ...], described: DataDescription
+) -> Tensor:
+    """Mean or std in a shape that broadcasts along the channels of a converted block."""
+    if len(values) == 1:
+        return torch.tensor(values[0])
+    channel = 3 if described.kind == "image" and described.layout == "NHWC" else 1
+    if array.ndim <= channel or array.shape[channel] != len(values):
+        raise DataError(f"{path}: {field}: has {len(values)} values for samples of {_times(array.shape[1:])}.")
+    return torch.tensor(values).reshape([-1 if axis == channel else 1 for axis in axes])
+
+
+def _input_specs(path: Path, info: ModelInfo | None, count: int) -> Sequence[TensorSpec | None]:
+    if info is None:
+        return [None] * count
+    if len(info.inputs) != count:
+        names = ", ".join(spec.name for spec in info.inputs)
+        raise DataError(f"{path}: input: names {count}, the model takes {len(info.inputs)}: {names}.")
+    return info.inputs
+
+
+def _check_lengths(path: Path, arrays: dict[str, Array]) -> None:
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if 0 in lengths.values():
+        raise DataError(f"{path}: holds no samples.")
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+        raise DataError(f"{path}: the arrays differ in length: {listed}.")
+
+
+def _classes(path: Path, labels: Array, info: ModelInfo | None) -> int | None:
+    """Number of classes that integer labels name, None for labels of another kind.
+
+    Raises:
+        DataError: a label is negative or beyond the model's outputs.
+    """
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return None
+    low, high = int(labels.min()), int(labels.max())
+    outputs = info.outputs[0].shape[-1] if info is not None and info.outputs and info.outputs[0].shape else None
+    if low < 0 or (outputs is not None and outputs > 1 and high >= outputs):
+        given = low if low < 0 else high
+        known = f"the model has the classes 0 to {outputs - 1}" if outputs else "classes are counted from 0"
+        raise DataError(f"{path}: holds the label {given}, but {known}.")
+    return outputs if outputs is not None and outputs > 1 else high + 1
+
+
+def _content(path: Path, source: Path) -> str:
+    """SHA-256 of a description and its arrays together."""
+    with source.open("rb") as file:
+        arrays = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes() + arrays.encode()).hexdigest()
+
+
+def _times(shape: Sequence[int | None]) -> str:
+    """A shape in words, such as ``28×28×1``; a free size is ``?``."""
+    return "×".join("?" if size is None else str(size) for size in shape)

@@ -1,0 +1,227 @@
+"""Measuring a model in growing blocks, paired with the original sample by sample."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from studio.evaluation.arrays import Array
+from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
+from studio.evaluation.metrics import METRICS, Metric
+from studio.evaluation.predict import Predict, torch_predict
+from studio.evaluation.random_input import DEFAULT_COUNT, RandomInput
+from studio.evaluation.reference import Reference
+from studio.evaluation.result import Measurement, Result
+from studio.models.model import Model
+from studio.progress import Progress, Report, silent
+
+__all__ = ["Predict", "Reference", "Samples", "evaluate", "measure", "torch_predict"]
+
+#: Samples that pass through a model at once; progress is reported, and cancelling possible, after each such batch.
+BATCH = 128
+
+#: Samples in all after which a first, second, third result is published; all of them give the last.
+BLOCKS = (128, 512, 2048)
+
+
+class Samples(Protocol):
+    """What can be measured on: a `studio.evaluation.data.Dataset` or random input."""
+
+    @property
+    def metric(self) -> str:
+        """A name of `METRICS`."""
+        ...
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def inputs(self, indices: Sequence[int] | Array) -> tuple[Tensor, ...]:
+        """The model's inputs for the samples at `indices`."""
+        ...
+
+    def labels(self, indices: Sequence[int] | Array) -> Tensor | None:
+        """Their labels."""
+        ...
+
+    def order(self, seed: int) -> Array:
+        """All indices in the order they are measured."""
+        ...
+
+
+class HasGraph(Protocol):
+    """A model or a compressed model."""
+
+    @property
+    def graph(self) -> fx.GraphModule: ...
+
+
+def unpublished(_result: Result) -> None:
+    """Receives results that nobody waits for."""
+
+
+def evaluate(
+    model: HasGraph,
+    data: Samples,
+    *,
+    original: HasGraph | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    report: Report = silent,
+) -> Result:
+    """Measures a model, or a compressed model beside its original.
+
+    Args:
+        model: a `Model` or a `CompressedModel`.
+        data: what to measure on, from `studio.evaluation.data.open_data`.
+        original: what to compare with on the same samples.
+        samples: at most this many, None for all.
+        seed: fixes which and in what order.
+        report: receives progress; may raise `Cancelled`.
+
+    Raises:
+        DataError: the labels do not fit the model's outputs.
+    """
+    reference = Reference(torch_predict(original.graph)) if original is not None else None
+    return measure(torch_predict(model.graph), data, reference=reference, samples=samples, seed=seed, report=report)
+
+
+def measure(
+    predict: Predict,
+    data: Samples | None,
+    *,
+    reference: Reference | Predict | None = None,
+    model: Model | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    blocks: Sequence[int] = BLOCKS,
+    fit: str = "layer",
+    report: Report = silent,
+    publish: Callable[[Result], None] = unpublished,
+) -> Result:
+    """Measures `predict` on samples in random order, every beginning of which is balanced over the classes.
+
+    Args:
+        predict: what to measure.
+        data: what to measure on; None takes random input of `model`, on which agreement with the original counts.
+        reference: the original, measured on the same samples; needed for agreement.
+        model: whose random input stands in for data.
+        samples: at most this many, None for all.
+        seed: fixes which samples and in what order.
+        blocks: after how many samples a result is published, ascending.
+        fit: noted in the result.
+        report: receives progress for every `BATCH` samples; may raise `Cancelled`.
+        publish: receives a result after each block, the whole last.
+
+    Raises:
+        DataError: the labels do not fit the model's outputs.
+        ValueError: there is neither data nor a model, or agreement is asked for without a reference.
+    """
+    if data is None:
+        if model is None:
+            raise ValueError("measuring without data needs the model that random input is made for")
+        data = RandomInput(model, min(samples or DEFAULT_COUNT, DEFAULT_COUNT))
+    if reference is not None and not isinstance(reference, Reference):
+        reference = Reference(reference)
+    metric = METRICS[data.metric]
+    if metric.against == "original" and reference is None:
+        raise ValueError("agreement needs the original as reference")
+    total = min(samples or len(data), len(data))
+    tally = _Tally(metric, total, data.labelled, fit)
+    order = data.order(seed)[:total]
+    for start, stop in pairwise(_bounds(total, blocks)):
+        for batch in _batches(order[start:stop]):
+            inputs = data.inputs(batch)
+            original = reference.outputs(batch, inputs) if reference is not None else None
+            tally.add(predict(inputs), original, data.labels(batch))
+            report(Progress(tally.count, total, "measuring"))
+        publish(tally.result())
+    return tally.result()
+
+
+class _Tally:
+    """Scores so far and what follows from them."""
+
+    def __init__(self, metric: Metric, total: int, labelled: bool, fit: str) -> None:
+        self._metric = metric
+        self._total = total
+        self._labelled = labelled
+        self._fit = fit
+        self._scores: list[Tensor] = []
+        self._original: list[Tensor] = []
+        self._signal: float | None = None
+        self._noise = 0.0
+        self.count = 0
+
+    def add(self, output: Tensor, original: Tensor | None, labels: Tensor | None) -> None:
+        """Scores a batch of outputs ``[batch, …]``."""
+        if self._metric.against == "labels" and labels is not None:
+            self._scores.append(self._metric.score(output, labels))
+            if original is not None:
+                self._original.append(self._metric.score(original, labels))
+        elif original is not None:
+            self._scores.append(self._metric.score(output, original))
+        if original is not None:
+            self._signal = (self._signal or 0.0) + float(original.double().square().sum())
+            self._noise += float((output.double() - original.double()).square().sum())
+        self.count += len(output)
+
+    def result(self) -> Result:
+        """What has been measured so far."""
+        scores = torch.cat(self._scores).numpy()
+        original = torch.cat(self._original).numpy() if self._original else None
+        return Result(
+            metric=_measurement(self._metric, scores),
+            original=None if original is None else _measurement(self._metric, original),
+            drop=None if original is None else _drop(self._metric, scores, original),
+            total=self._total,
+            labelled=self._labelled,
+            sqnr_db=None if self._signal is None else _sqnr_db(self._signal, self._noise),
+            fit=self._fit,
+        )
+
+
+def _measurement(metric: Metric, scores: Array) -> Measurement:
+    count = len(scores)
+    if not metric.is_share:
+        low, high = mean_interval(scores)
+        return Measurement(metric.name, float(scores.mean()), max(low, 0.0), high, count)
+    right = int(scores.sum())
+    low, high = proportion_interval(right, count)
+    return Measurement(metric.name, 100 * right / count, 100 * low, 100 * high, count)
+
+
+def _drop(metric: Metric, scores: Array, original: Array) -> Measurement:
+    """How much worse than the original, from the differences sample by sample."""
+    count = len(scores)
+    worse = original - scores if metric.higher_is_better else scores - original
+    if not metric.is_share:
+        low, high = mean_interval(worse)
+        return Measurement(metric.name, float(worse.mean()), low, high, count)
+    broken, fixed = int((worse > 0).sum()), int((worse < 0).sum())
+    low, high = paired_drop_interval(broken, fixed, count)
+    return Measurement(metric.name, 100 * (broken - fixed) / count, 100 * low, 100 * high, count)
+
+
+def _sqnr_db(signal: float, noise: float) -> float:
+    """Signal to noise in dB; infinite for equal outputs, minus infinity for outputs that are not finite."""
+    if not math.isfinite(noise) or (signal == 0 and noise > 0):
+        return -math.inf
+    return 10 * math.log10(signal / noise) if noise > 0 else math.inf
+
+
+def _bounds(total: int, blocks: Sequence[int]) -> list[int]:
+    """Where blocks begin and end: 0, the `blocks` below `total`, `total`."""
+    return [0, *(block for block in blocks if block < total), total]
+
+
+def _batches(order: Array) -> Iterator[Array]:
+    for start in range(0, len(order), BATCH):
+        yield np.asarray(order[start : start + BATCH])

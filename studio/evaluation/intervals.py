@@ -1,0 +1,79 @@
+"""95 % intervals of what was measured on a sample of all possible inputs.
+
+An interval tells how far the value may lie from that on other samples of the same kind, so that it narrows with more
+samples but does not vanish when the data set ends.
+"""
+
+import math
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+
+from studio.evaluation.arrays import Array
+
+#: Probability that an interval holds the true value.
+CONFIDENCE = 0.95
+
+#: Distance from the measured drop at which its bounds are sought: without flips the drop itself is a false solution.
+_APART = 1e-9
+
+
+def proportion_interval(right: int, count: int) -> tuple[float, float]:
+    """Exact interval (0..1) of a share, from the binomial distribution.
+
+    C. Clopper and E. Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934) 404-413.
+    """
+    interval = stats.binomtest(right, count).proportion_ci(CONFIDENCE, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def paired_drop_interval(broken: int, fixed: int, count: int) -> tuple[float, float]:
+    """Interval (-1..1) of the drop ``(broken - fixed) / count`` between two models on the same samples.
+
+    Only flips count, so that it is far tighter than the difference of two separate accuracies. It is the score
+    interval of T. Tango, Equivalence test and confidence interval for the difference in proportions for the
+    paired-sample design, Statistics in Medicine 17 (1998) 891-908: all drops Δ that satisfy
+
+        |broken - fixed - n·Δ| ≤ z · √(n · (2·q(Δ) + Δ·(1 - Δ)))
+
+    with q(Δ) the most likely share of fixed samples if the drop is Δ. Unlike intervals that take the number of flips
+    as given it has a width even when nothing flipped, and it keeps its level in small samples (M. Fagerland,
+    S. Lydersen and P. Laake, Statistics in Medicine 33 (2014) 2850-2875).
+
+    Args:
+        broken: samples that the original has right and the other model wrong.
+        fixed: the reverse.
+        count: all samples, flipped or not.
+    """
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    drop = (broken - fixed) / count
+
+    def excess(delta: float) -> float:
+        likely = _likely_fixed(broken, fixed, count, delta)
+        variance = max(count * (2 * likely + delta * (1 - delta)), 0.0)
+        return (broken - fixed - count * delta) ** 2 - z * z * variance
+
+    low = -1.0 if fixed == count else float(brentq(excess, -1.0, drop - _APART))
+    high = 1.0 if broken == count else float(brentq(excess, drop + _APART, 1.0))
+    return low, high
+
+
+def mean_interval(values: Array) -> tuple[float, float]:
+    """Student's t interval of the mean of `values`; unbounded below two values.
+
+    Student, The probable error of a mean, Biometrika 6 (1908) 1-25.
+    """
+    count = len(values)
+    if count < 2:
+        return -math.inf, math.inf
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
+def _likely_fixed(broken: int, fixed: int, count: int, delta: float) -> float:
+    """Maximum-likelihood share of fixed samples among all whose drop is `delta` (Tango 1998, eq. 6)."""
+    b = -broken - fixed + (2 * count - broken + fixed) * delta
+    c = -fixed * delta * (1 - delta)
+    return (math.sqrt(max(b * b - 8 * count * c, 0.0)) - b) / (4 * count)

@@ -1,0 +1,163 @@
+"""Writes a graph as an ONNX file: what the exporter gives, tidied so that its size is known to the byte."""
+
+import logging
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import fx
+
+import studio
+from studio.errors import ExportError
+from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
+from studio.export.onnx_weights import initializer, stored_integers, write_out
+from studio.export.translate import TRANSLATIONS
+from studio.models.layer import ModelInfo, TensorSpec
+from studio.models.model import example_inputs
+
+#: First version with int4 and with scales for blocks.
+OPSET = 21
+
+#: Raised with every change that makes files of another size, so that remembered sizes are measured anew.
+WRITER_VERSION = 1
+
+#: Largest message that protobuf can hold.
+_LIMIT = 2**31 - 1
+
+
+def write_onnx(graph: fx.GraphModule, info: ModelInfo, path: Path, free_size: int = 16) -> None:
+    """Writes `graph` with the inputs and outputs of `info`; free dimensions stay free.
+
+    Args:
+        graph: in eval mode, its layers at the paths of ``info.layers``, compressed or not.
+        info: the original.
+        path: overwritten.
+        free_size: size that free dimensions other than the batch have in the example the graph is traced with.
+
+    Raises:
+        ExportError: an operator has no form in ONNX, or the file would be too large.
+    """
+    model = _exported(graph, info, free_size)
+    _tidy(model, {layer.name for layer in info.layers}, graph.state_dict().keys())
+    proto = ir.to_proto(model)
+    if proto.ByteSize() > _LIMIT:
+        raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.")
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Model:
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                example_inputs(graph, info.inputs, 2, free_size),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[spec.name for spec in info.inputs],
+                output_names=[spec.name for spec in info.outputs],
+                dynamic_shapes=tuple(_free_dimensions(spec) for spec in info.inputs),
+                custom_translation_table=TRANSLATIONS,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(f"The model cannot be written as ONNX: {_reason(error)}") from error
+    assert program is not None
+    return program.model
+
+
+def _free_dimensions(spec: TensorSpec) -> dict[int, object]:
+    free = torch.export.Dim.DYNAMIC
+    return {axis: free for axis, size in enumerate(spec.shape) if size is None}
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an exception comes from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n", 1)[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what the exporter says about itself and nobody can act on."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.addFilter(_not_about_torchvision)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        registration.removeFilter(_not_about_torchvision)
+
+
+def _not_about_torchvision(record: logging.LogRecord) -> bool:
+    return "torchvision is not installed" not in record.getMessage()
+
+
+def _tidy(model: ir.Model, layers: Collection[str], parameters: Collection[str]) -> None:
+    """Leaves nothing in the file but what runs, under names that tell where it belongs."""
+    graph = model.graph
+    places = {node: place_of(node, layers) for node in graph}
+    named, names = set[ir.Node](), Names()
+    for stored in stored_integers(graph):
+        place = places[stored.start]
+        assert place is not None
+        written = write_out(graph, stored, names.unique(f"{place.part}.weight"))
+        named.update(written)
+        places.update(dict.fromkeys(written, place))
+    _separate_biases(graph, places)
+    name_all(graph, places, named, parameters)
+    for node in graph:
+        _strip(node)
+    for value in graph.initializers.values():
+        _forget_type(value)
+    model.producer_name, model.producer_version = "compression-studio", studio.__version__
+    graph.name = "model"
+    model.metadata_props.clear()
+    graph.metadata_props.clear()
+
+
+def _separate_biases(graph: ir.Graph, places: dict[ir.Node, Place | None]) -> None:
+    """Gives each layer a bias of its own: the exporter shares equal ones, such as those that are all zero."""
+    owners: dict[ir.Value, str] = {}
+    for node in graph:
+        place = places[node]
+        for position, value in enumerate(node.inputs):
+            if place is None or value is None or value.const_value is None or not is_bias(node, position):
+                continue
+            if owners.setdefault(value, place.layer) != place.layer:
+                own = initializer(graph, f"{place.layer}.own_bias", value.const_value.numpy())
+                node.replace_input_with(position, own)
+
+
+def _strip(node: ir.Node) -> None:
+    node.metadata_props.clear()
+    node.doc_string = None
+    for name, value in _defaults(node).items():
+        if name in node.attributes and node.attributes[name].value == value:
+            del node.attributes[name]
+    for value in node.outputs:
+        if not value.is_graph_output():
+            _forget_type(value)
+
+
+def _forget_type(value: ir.Value) -> None:
+    """Types and shapes of inner values follow from the graph; runtimes infer them."""
+    value.type = None
+    value.shape = None
+    value.metadata_props.clear()
+
+
+def _defaults(node: ir.Node) -> dict[str, object]:
+    """Attribute values that go without saying."""
+    schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
+    defaults: dict[str, object] = {
+        name: onnx.helper.get_attribute_value(attribute.default_value)
+        for name, attribute in schema.attributes.items()
+        if attribute.default_value.name
+    }
+    return defaults

@@ -1,0 +1,120 @@
+"""Short names that tell where things belong and do not depend on what is compressed.
+
+What belongs to a layer is called after its path in the model's file; all else is numbered by kind. So a compressed
+layer changes no name outside itself, and the size of a file can be told beforehand (`studio.recipe.cost`).
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+#: Nodes that do a layer's work and bear its name, and which of their inputs is its weight.
+_WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "Gather": 0}
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node belongs: to a `layer`, and of it to a `part`, a factor or the layer itself."""
+
+    layer: str
+    part: str
+
+
+Places = Mapping[ir.Node, Place | None]
+
+
+class Names:
+    """Hands out names, each once."""
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        self._taken = set(taken)
+        self._numbers: Counter[str] = Counter()
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, numbered from the second time on."""
+        name = wanted
+        while name in self._taken:
+            self._numbers[wanted] += 1
+            name = f"{wanted}_{self._numbers[wanted]}"
+        self._taken.add(name)
+        return name
+
+
+def place_of(node: ir.Node, layers: Collection[str]) -> Place | None:
+    """The innermost of `layers` whose module the node was written by, None when it belongs to no layer."""
+    scopes: list[str] = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))[:-1]
+    layer = next((scope for scope in reversed(scopes) if scope in layers), None)
+    if layer is None:
+        return None
+    factors = {f"{layer}.first", f"{layer}.second"}
+    return Place(layer, next((scope for scope in scopes if scope in factors), layer))
+
+
+def name_all(graph: ir.Graph, places: Places, named: Collection[ir.Node], keep: Collection[str]) -> None:
+    """Names every node and every value but the graph's inputs and outputs.
+
+    Args:
+        graph: with named inputs and outputs.
+        places: where each node belongs.
+        named: nodes that have their names already, as have the values they give and read.
+        keep: names of parameters outside the layers, which they keep.
+    """
+    fixed = {value for node in named for value in (*node.inputs, *node.outputs) if value is not None}
+    fixed |= {*graph.inputs, *graph.outputs}
+    names = Names({value.name or "" for value in fixed})
+    nodes = Names({node.name or "" for node in named})
+    wanted: dict[ir.Value, str] = {}
+    for node in (node for node in graph if node not in named):
+        node.name = nodes.unique(_node_name(node, places[node]))
+        for value, name in (*_parameter_names(node, places[node], keep), *_output_names(node, places)):
+            if value not in fixed and value not in wanted:
+                wanted[value] = names.unique(name)
+    for number, value in enumerate(wanted):
+        value.name = f"\0{number}"  # out of the way of the names to come
+    for value, name in wanted.items():
+        value.name = name
+
+
+def _node_name(node: ir.Node, place: Place | None) -> str:
+    if place is None:
+        return node.op_type
+    return place.part if node.op_type in _WEIGHT_INPUT else f"{place.part}.{node.op_type}"
+
+
+def _parameter_names(
+    node: ir.Node, place: Place | None, keep: Collection[str]
+) -> Iterator[tuple[ir.Value, str]]:
+    for position, value in enumerate(node.inputs):
+        if value is None or not value.is_initializer():
+            continue
+        if place is None:
+            yield value, value.name if value.name in keep else f"{node.name}.{position}"
+        elif position == _WEIGHT_INPUT.get(node.op_type):
+            yield value, f"{place.part}.weight"
+        elif is_bias(node, position):
+            yield value, f"{place.layer}.bias"
+        else:
+            yield value, f"{node.name}.{position}"
+
+
+def _output_names(node: ir.Node, places: Places) -> Iterator[tuple[ir.Value, str]]:
+    place = places[node]
+    for position, value in enumerate(node.outputs):
+        users = [places[user] for user in value.consumers()]
+        if place is None:
+            name = str(node.name)
+        elif place in users:
+            name = f"{place.part}.{node.op_type}"
+        else:
+            name = place.part if place.layer in {user.layer for user in users if user} else place.layer
+        yield value, f"{name}.{position}" if position else name
+
+
+def is_bias(node: ir.Node, position: int) -> bool:
+    """Whether a layer's node takes its bias as the input at `position`."""
+    return node.op_type == "Add" or (node.op_type in ("Conv", "ConvTranspose", "Gemm") and position == 2)

@@ -1,0 +1,41 @@
+"""How torch operators are written in ONNX where the exporter's own way does not serve."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+
+import studio.compression.ops  # noqa: F401 (registers the operator that is translated here)
+
+
+def _dequantize(
+    q: Any,
+    scale: Any,
+    zero_point: Any,  # noqa: ARG001 (all zero, which is what leaving it out means)
+    axis: int,
+    block_size: int,
+    bits: int,
+) -> Any:
+    """``studio::dequantize``; `studio.export.onnx_weights` then gives the integers their final form."""
+    stored = op.Cast(q, to=int(ir.DataType.INT4)) if bits == 4 else q
+    return op.DequantizeLinear(stored, scale, axis=axis, block_size=block_size)
+
+
+def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """``aten::linear``, where without a bias always as MatMul, so that a factor costs the same for any input.
+
+    The exporter's own way writes ``Gemm`` for two-dimensional inputs even then.
+    """
+    if bias is not None and len(x.shape) == 2:
+        return op.Gemm(x, weight, bias, transB=1)
+    product = op.MatMul(x, op.Transpose(weight, perm=[1, 0]))
+    return product if bias is None else op.Add(product, bias)
+
+
+#: For `torch.onnx.export`.
+TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.studio.dequantize.default: _dequantize,
+    torch.ops.aten.linear.default: _linear,
+}

@@ -1,0 +1,95 @@
+"""Starts the window: application, theme, session and main window, and a last resort for bugs."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import platformdirs
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+
+from studio.engine.process import ProcessEngine
+from studio.gui.main_window import MainWindow
+from studio.gui.theme import Scheme, Theme
+from studio.resources import resource, samples
+from studio.session.session import Session
+
+log = logging.getLogger(__name__)
+
+BUG = "Something went wrong inside the studio; the log has the details. Your project is saved."
+
+
+class MainThread(QObject):
+    """Has actions from any thread done on the thread that made this object, soon and in order."""
+
+    _called = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._called.connect(self._do, Qt.ConnectionType.QueuedConnection)
+
+    def dispatch(self, action: Callable[[], None]) -> None:
+        """Has `action` done on the main thread."""
+        self._called.emit(action)
+
+    def _do(self, action: Callable[[], None]) -> None:
+        action()
+
+
+def application() -> QApplication:
+    """The one `QApplication`, made when there is none."""
+    running = QApplication.instance()
+    if isinstance(running, QApplication):
+        return running
+    made = QApplication(sys.argv[:1])
+    made.setApplicationName("Compression Studio")
+    made.setWindowIcon(QIcon(str(resource("icons/studio.svg"))))
+    return made
+
+
+def data_folder() -> Path:
+    """Where the user's preferences, trained weights and the autosave live."""
+    return Path(platformdirs.user_data_dir("compression-studio", appauthor=False, ensure_exists=True))
+
+
+def run(model: str | None = None, sample: str | None = None) -> int:
+    """Opens the window and returns the exit status once it is closed.
+
+    Args:
+        model: path of a model to open.
+        sample: name of a built-in sample to open.
+
+    Raises:
+        KeyError: there is no sample of that name.
+    """
+    qt = application()
+    main_thread = MainThread()
+    session = Session(ProcessEngine, data_folder(), main_thread.dispatch)
+    theme = Theme(qt, Scheme(session.preferences.theme))
+    built_in = samples()
+    window = MainWindow(session, theme, list(built_in.values()))
+    sys.excepthook = report_bugs_to(window)
+    window.show()
+    if sample is not None:
+        session.open_sample(built_in[sample])
+    elif model is not None:
+        session.open_model(str(Path(model).absolute()))
+    else:
+        window.offer_restore()
+    return qt.exec()
+
+
+def report_bugs_to(window: MainWindow) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
+    """An exception hook that logs the traceback and shows one line."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        log.critical("a bug in the window", exc_info=(kind, error, trace))
+        window.notice.show_message(BUG, "bad")
+
+    return hook

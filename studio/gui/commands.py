@@ -1,0 +1,122 @@
+"""What the window's commands do, in terms of the session; the table that `Actions` shows."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PySide6.QtWidgets import QMainWindow
+
+from studio.errors import StudioError
+from studio.gui.actions import Command
+from studio.gui.file_dialogs import DATA, MODELS, ONNX, RECIPES, ask_open, ask_save
+from studio.resources import Sample
+from studio.session.session import Session
+
+NO_MODEL = "Open a model first."
+
+
+class Commands:
+    """The commands that act on a session.
+
+    Args:
+        window: the parent of dialogs.
+        session: what is acted on.
+        say: shows an error in one line.
+    """
+
+    def __init__(self, window: QMainWindow, session: Session, say: Callable[[str], object]) -> None:
+        self._window = window
+        self._session = session
+        self._say = say
+
+    def table(self, samples: Sequence[Sample]) -> list[Command]:
+        """Every command, in the order of the menus."""
+        return [*self._file(samples), *self._edit()]
+
+    def open_model(self) -> None:
+        """Asks for a model and opens it."""
+        ask_open(self._window, "Open a model", MODELS, self._session.open_model)
+
+    def choose_test(self) -> None:
+        """Asks for the data that measures."""
+        ask_open(self._window, "Test data", DATA, lambda path: self._session.set_data(test=path))
+
+    def choose_train(self) -> None:
+        """Asks for the data that methods fit to and train on."""
+        ask_open(self._window, "Training data", DATA, lambda path: self._session.set_data(train=path))
+
+    def export(self) -> None:
+        """Asks where to write the compressed model, and exports it in the background."""
+        proposal = self._beside("-compressed.onnx")
+        ask_save(self._window, "Export", ONNX, proposal, lambda path: self._guard(lambda: self._session.export(path)))
+
+    def load_recipe(self) -> None:
+        """Asks for a recipe and takes it."""
+        ask_open(self._window, "Load a recipe", RECIPES, lambda path: self._guard(lambda: self._session.load_recipe(path)))
+
+    def save_recipe(self) -> None:
+        """Asks where to write the recipe."""
+        proposal = self._beside(".recipe.yaml")
+        ask_save(self._window, "Save the recipe", RECIPES, proposal, lambda path: self._guard(lambda: self._session.save_recipe(path)))
+
+    def keep_variant(self) -> None:
+        """Keeps the present state as a variant."""
+        kept = sum(variant.name.startswith("Variant") for variant in self._session.variants.all)
+        self._session.keep_variant(f"Variant {kept + 1}")
+
+    def why_no_model(self) -> str:
+        """The reason why a command that needs a model is unavailable."""
+        return "" if self._session.project is not None else NO_MODEL
+
+    def _file(self, samples: Sequence[Sample]) -> list[Command]:
+        needs_model = self.why_no_model
+        opening = [
+            Command("open", "File", "&Open a model …", "Ctrl+O", "Open an .onnx or .pt2 file", self.open_model),
+            *(self._sample_command(number, sample) for number, sample in enumerate(samples, start=1)),
+        ]
+        data = [
+            Command("test_data", "File", "&Test data …", "Ctrl+T", "Choose the data that measures", self.choose_test, needs_model, True),
+            Command("train_data", "File", "Trai&ning data …", "Ctrl+Shift+T", "Choose the data that methods fit to and train on", self.choose_train, needs_model),
+        ]
+        keeping = [
+            Command("load_recipe", "File", "&Load a recipe …", "Ctrl+L", "Take the settings of a recipe file", self.load_recipe, needs_model, True),
+            Command("save_recipe", "File", "&Save the recipe …", "Ctrl+S", "Write the settings to a recipe file", self.save_recipe, needs_model),
+            Command("export", "File", "&Export …", "Ctrl+E", "Write the compressed model and prove it", self.export, needs_model, True),
+            Command("quit", "File", "&Quit", "Ctrl+Q", "Close the window", self._window.close, separated=True),
+        ]
+        return opening + data + keeping
+
+    def _edit(self) -> list[Command]:
+        session = self._session
+        return [
+            Command("undo", "Edit", "&Undo", "Ctrl+Z", "Take the last step back", session.undo, self._why_no_undo),
+            Command("redo", "Edit", "&Redo", "Ctrl+Shift+Z", "Bring the step back that was taken back last", session.redo, self._why_no_redo),
+            Command("reset", "Edit", "Reset &all layers", "Ctrl+Shift+R", "Take every setting back", session.reset, self.why_no_model, True),
+            Command("keep", "Edit", "&Keep as a variant", "Ctrl+K", "Keep the present settings to compare with", self.keep_variant, self.why_no_model),
+        ]
+
+    def _sample_command(self, number: int, sample: Sample) -> Command:
+        return Command(
+            f"sample_{sample.name}", "File", f"Sample: {sample.title}", f"Ctrl+Alt+{number}", sample.summary,
+            lambda: self._session.open_sample(sample),
+        )  # fmt: skip
+
+    def _why_no_undo(self) -> str:
+        project = self._session.project
+        return "" if project is not None and project.history.undo_label else "There is nothing to undo."
+
+    def _why_no_redo(self) -> str:
+        project = self._session.project
+        return "" if project is not None and project.history.redo_label else "There is nothing to redo."
+
+    def _beside(self, ending: str) -> Path:
+        """A name beside the model's file."""
+        project = self._session.project
+        model = Path(project.info.path if project is not None else "model.onnx")
+        return model.with_name(model.stem + ending)
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Shows the user's mistake in one line; a bug goes on to the log."""
+        try:
+            act()
+        except StudioError as error:
+            self._say(str(error))

@@ -1,0 +1,37 @@
+"""File dialogs that never block: each opens, and calls back with the chosen path."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+MODELS = "Models (*.onnx *.pt2)"
+RECIPES = "Recipes (*.recipe.yaml *.yaml)"
+DATA = "Data descriptions (*.data.yaml *.yaml)"
+ONNX = "ONNX models (*.onnx)"
+
+
+def ask_open(parent: QWidget, title: str, kinds: str, chosen: Callable[[str], object]) -> QFileDialog:
+    """Asks for a file to read."""
+    dialog = QFileDialog(parent, title)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    dialog.setNameFilters([kinds, "All files (*)"])
+    return _open(dialog, chosen)
+
+
+def ask_save(parent: QWidget, title: str, kinds: str, proposal: Path, chosen: Callable[[str], object]) -> QFileDialog:
+    """Asks for a file to write; the dialog itself asks before replacing one."""
+    dialog = QFileDialog(parent, title, str(proposal.parent))
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setFileMode(QFileDialog.FileMode.AnyFile)
+    dialog.setNameFilter(kinds)
+    dialog.setDefaultSuffix("".join(proposal.suffixes[-2:] if proposal.suffix == ".yaml" else [proposal.suffix]).lstrip("."))
+    dialog.selectFile(proposal.name)
+    return _open(dialog, chosen)
+
+
+def _open(dialog: QFileDialog, chosen: Callable[[str], object]) -> QFileDialog:
+    dialog.fileSelected.connect(chosen)
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
+    return dialog

@@ -1,0 +1,88 @@
+"""Background jobs: what runs, how far it is, and a button to cancel it."""
+
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.text import duration_text
+from studio.session.jobs import Job, Jobs, JobState
+
+_STATES = {JobState.RUNNING: "running", JobState.DONE: "done", JobState.FAILED: "failed", JobState.CANCELLED: "cancelled"}
+_TONES = {JobState.DONE: "good", JobState.FAILED: "bad"}
+
+
+class JobRow(QWidget):
+    """One job."""
+
+    def __init__(self, jobs: Jobs, job: Job) -> None:
+        super().__init__()
+        self.job = job
+        self._title = ElidedLabel(job.title)
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setAccessibleName(f"Progress of {job.title}")
+        self._bar.setFixedWidth(180)
+        self._state = ElidedLabel(role="detail")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop this job; the project stays as it is")
+        self.cancel.clicked.connect(lambda: jobs.cancel(job))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 2, 0, 2)
+        layout.setSpacing(12)
+        layout.addWidget(self._title, 2)
+        layout.addWidget(self._bar)
+        layout.addWidget(self._state, 3)
+        layout.addWidget(self.cancel)
+        self.show_job()
+
+    def show_job(self) -> None:
+        """Shows the job as it is now."""
+        job = self.job
+        self.cancel.setEnabled(job.is_running)
+        self.cancel.setToolTip("Stop this job; the project stays as it is" if job.is_running else f"This job is {_STATES[job.state]}.")
+        fraction = 1.0 if job.state is JobState.DONE else job.progress.fraction if job.progress else None
+        self._bar.setRange(0, 0 if fraction is None and job.is_running else 1000)
+        self._bar.setValue(round(1000 * (fraction or 0)))
+        self._state.setText(job_text(job))
+        set_tone(self._state, _TONES.get(job.state, ""))
+
+
+class JobsPanel(QScrollArea):
+    """Every job of a session, the newest first."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        super().__init__()
+        self._jobs = jobs
+        self.rows: dict[int, JobRow] = {}
+        self._empty = label("Exports and distillations run in the background and are listed here.", "detail", wrap=True)
+        page = QWidget()
+        self._layout = QVBoxLayout(page)
+        self._layout.setContentsMargins(8, 8, 8, 8)
+        self._layout.addWidget(self._empty)
+        self._layout.addStretch(1)
+        self.setWidget(page)
+        self.setWidgetResizable(True)
+        self.setAccessibleName("Background jobs")
+        jobs.added.connect(self._add)
+        jobs.changed.connect(self._show)
+
+    def _add(self, job: Job) -> None:
+        self._empty.hide()
+        self.rows[job.id] = JobRow(self._jobs, job)
+        self._layout.insertWidget(0, self.rows[job.id])
+
+    def _show(self, job: Job) -> None:
+        if job.id in self.rows:
+            self.rows[job.id].show_job()
+
+
+def job_text(job: Job) -> str:
+    """State, step and time left of a job in one line."""
+    if job.error:
+        return job.error
+    if not job.is_running:
+        return _STATES[job.state]
+    parts = [job.progress.message] if job.progress and job.progress.message else [_STATES[job.state]]
+    left = job.points[-1].seconds_left if job.points else None
+    if left is not None:
+        parts.append(f"about {duration_text(left)} left")
+    return "  ·  ".join(parts)

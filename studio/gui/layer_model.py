@@ -1,0 +1,171 @@
+"""The layers as a Qt table model: a thin adapter over the session's values, with named columns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+
+from studio.gui.text import bytes_text, count_text, drop_text, kind_text, percent_text, settings_chips, shape_text
+from studio.models.layer import METHODS, OK, Layer
+from studio.session.session import Change, Session
+
+Index = QModelIndex | QPersistentModelIndex
+
+#: Raw values behind the texts: what the proxy sorts by and the bar delegate draws.
+SORT_ROLE = int(Qt.ItemDataRole.UserRole)
+SHARE_ROLE = SORT_ROLE + 1
+KIND_ROLE = SORT_ROLE + 2
+
+_ROOT = QModelIndex()
+_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its title and help, its value for sorting, and its text."""
+
+    title: str
+    help: str
+    value: Callable[[Layer], Any]
+    text: Callable[[Layer], str]
+    is_number: bool = False
+
+
+class LayerModel(QAbstractTableModel):
+    """Every layer of the open model, in the order they run."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._layers: tuple[Layer, ...] = ()
+        self._columns = self._make_columns()
+        session.changed.connect(self._follow)
+        session.drops.changed.connect(self._drop_known)
+        self._load()
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of layer there are."""
+        return sorted({layer.kind for layer in self._layers})
+
+    @property
+    def has_drops(self) -> bool:
+        """Whether any layer's drop is known."""
+        return any(self._drop(layer) is not None for layer in self._layers)
+
+    def column(self, title: str) -> int:
+        """Index of the column called `title`."""
+        return [column.title for column in self._columns].index(title)
+
+    def name(self, row: int) -> str:
+        """Name of the layer in a row."""
+        return self._layers[row].name
+
+    def row(self, name: str) -> int | None:
+        """Row of the layer called `name`."""
+        return next((row for row, layer in enumerate(self._layers) if layer.name == name), None)
+
+    def rowCount(self, parent: Index = _ROOT) -> int:
+        """Number of layers."""
+        return 0 if parent.isValid() else len(self._layers)
+
+    def columnCount(self, parent: Index = _ROOT) -> int:
+        """Number of columns."""
+        return 0 if parent.isValid() else len(self._columns)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Titles of the columns, with help as tooltip."""
+        if orientation is not Qt.Orientation.Horizontal or not 0 <= section < len(self._columns):
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._columns[section].title
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._columns[section].help
+        return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and self._columns[section].is_number else None
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Text, raw value, alignment and tooltip of a cell."""
+        if not index.isValid():
+            return None
+        layer, column = self._layers[index.row()], self._columns[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.text(layer)
+        if role == SORT_ROLE:
+            return column.value(layer)
+        if role == KIND_ROLE:
+            return layer.kind
+        if role == SHARE_ROLE and column.title == "Share":
+            return self._share(layer)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return layer_help(layer)
+        return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number else None
+
+    def _make_columns(self) -> tuple[Column, ...]:
+        order: Callable[[Layer], int] = lambda layer: self._layers.index(layer)  # noqa: E731
+        return (
+            Column("Layer", "Dotted name in the model's file", order, lambda layer: layer.name),
+            Column(
+                "Share", "Share of the original model's weights", self._share, lambda la: percent_text(self._share(la)), True
+            ),
+            Column("Settings", "What is chosen for the layer", self._chips, self._chips),
+            Column("Size now", "Bytes the layer takes with these settings", self._bytes, lambda la: bytes_text(self._bytes(la)), True),
+            Column("Drop", "Measured drop with only this layer compressed", self._drop_value, self._drop_text, True),
+            Column("Shape", "Weight as out × in × kernel", lambda la: la.parameters, lambda la: shape_text(la.shape)),
+            Column("Kind", "Kind of layer", lambda la: la.kind, lambda la: kind_text(la.kind)),
+            Column("Parameters", "Weights and biases", lambda la: la.parameters, lambda la: count_text(la.parameters), True),
+        )
+
+    def _share(self, layer: Layer) -> float:
+        return layer.bytes / max(1, sum(other.bytes for other in self._layers))
+
+    def _bytes(self, layer: Layer) -> int:
+        cost = self._session.cost
+        known = cost.layers.get(layer.name) if cost is not None else None
+        return known.bytes if known is not None else layer.bytes
+
+    def _chips(self, layer: Layer) -> str:
+        project = self._session.project
+        return "  ".join(settings_chips(project.recipe.settings_for(layer))) if project is not None else ""
+
+    def _drop(self, layer: Layer) -> Any:
+        project = self._session.project
+        return self._session.drops.of(project, layer.name) if project is not None else None
+
+    def _drop_value(self, layer: Layer) -> float:
+        drop = self._drop(layer)
+        return drop.value if drop is not None else float("-inf")
+
+    def _drop_text(self, layer: Layer) -> str:
+        drop = self._drop(layer)
+        return drop_text(drop) if drop is not None else ""
+
+    def _follow(self, change: Change) -> None:
+        if "model" in change.kinds:
+            self._load()
+        else:
+            self._repaint(change.layers)
+
+    def _drop_known(self, name: str) -> None:
+        self._repaint(frozenset({name}))
+
+    def _load(self) -> None:
+        self.beginResetModel()
+        project = self._session.project
+        self._layers = project.info.layers if project is not None else ()
+        self.endResetModel()
+
+    def _repaint(self, names: frozenset[str]) -> None:
+        rows = [row for name in names if (row := self.row(name)) is not None] or range(len(self._layers))
+        if rows:
+            last = len(self._columns) - 1
+            self.dataChanged.emit(self.index(min(rows), 0), self.index(max(rows), last))
+
+
+def layer_help(layer: Layer) -> str:
+    """A layer in full, with the reason for everything that cannot be done to it."""
+    lines = [f"{layer.name}: {kind_text(layer.kind)} {shape_text(layer.shape)}", f"{count_text(layer.macs)} MACs for one sample"]
+    lines += [f"{method}: {reason}" for method in METHODS if (reason := layer.methods.get(method, OK)) != OK]
+    return "\n".join(lines)

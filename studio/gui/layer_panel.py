@@ -1,0 +1,100 @@
+"""The layer in focus: its weights and its singular values, asked for when it changes and shown when they arrive."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+
+from studio.analysis.views import Spectrum, WeightView
+from studio.gui.selection import Selection
+from studio.gui.spectrum_panel import SpectrumPanel
+from studio.gui.text import saved_text
+from studio.gui.theme import Theme
+from studio.gui.weights_panel import WeightsPanel
+from studio.models.layer import OK
+from studio.recipe.settings import RankSettings
+from studio.session.session import Change, Session
+
+
+class LayerPanel(QWidget):
+    """Binds the two plots to the session's layer in focus.
+
+    Attributes:
+        weights: the histogram.
+        spectrum: the singular values with the rank line.
+    """
+
+    def __init__(self, session: Session, selection: Selection, theme: Theme) -> None:
+        super().__init__()
+        self._session = session
+        self._selection = selection
+        self._layer: str | None = None
+        self.weights = WeightsPanel(theme)
+        self.spectrum = SpectrumPanel(theme)
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(self.weights)
+        splitter.addWidget(self.spectrum)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(splitter)
+        selection.changed.connect(self._focus)
+        session.changed.connect(self._follow)
+        session.weights_viewed.connect(self._show_weights)
+        self.spectrum.rank_dragged.connect(self._choose_rank)
+        self.spectrum.rank_released.connect(session.finish_edit)
+
+    def _focus(self) -> None:
+        """Turns to another layer."""
+        layer = self._selection.current
+        if layer is None or layer == self._layer or self._session.project is None:
+            return
+        self._layer = layer
+        self.weights.show_view(None)
+        self.spectrum.show_spectrum(None)
+        self._session.view_weights(layer)
+        self._session.view_spectrum(layer)
+
+    def _follow(self, change: Change) -> None:
+        """Asks for, or redraws, what an edit touched."""
+        if "model" in change.kinds:
+            self._layer = None
+            self._focus()
+            return
+        if self._layer is None or (change.layers and self._layer not in change.layers):
+            return
+        if "spectrum" in change.kinds:
+            self._show_spectrum(self._session.spectra[self._layer])
+        if change.kinds & {"recipe", "data"}:
+            self._session.view_weights(self._layer)
+        self._show_rank()
+
+    def _show_weights(self, layer: str, view: WeightView) -> None:
+        if layer == self._layer:
+            self.weights.show_view(view)
+
+    def _show_spectrum(self, spectrum: Spectrum) -> None:
+        project = self._session.project
+        if project is None or self._layer is None:
+            return
+        verdict = project.info.layer(self._layer).methods.get("rank", OK)
+        kept = "Kept as it is: take “Keep” off to choose a rank." if project.settings(self._layer).keep else ""
+        self.spectrum.show_spectrum(spectrum, verdict if verdict != OK else kept)
+        self._show_rank()
+
+    def _show_rank(self) -> None:
+        project, layer = self._session.project, self._layer
+        spectrum = self._session.spectra.get(layer) if layer is not None else None
+        if project is None or layer is None or spectrum is None:
+            return
+        chosen = project.settings(layer).rank
+        rank = None if chosen is None else chosen.rank or spectrum.rank_for(chosen.energy or 1.0)
+        cost, before = self._session.cost, project.info.layer(layer).bytes
+        now = cost.layers[layer].bytes if cost is not None and layer in cost.layers else before
+        self.spectrum.show_rank(rank, saved_text(before, now))
+
+    def _choose_rank(self, rank: int) -> None:
+        """Edits the rank as one step a drag; the full rank takes the cut away."""
+        if self._layer is None or self._session.project is None:
+            return
+        full = self._session.project.info.layer(self._layer).full_rank
+        settings = RankSettings(rank=rank) if rank < full else None
+        self._session.edit_layers([self._layer], f"Set rank of {self._layer}", merge=f"rank:{self._layer}", rank=settings)

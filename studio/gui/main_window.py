@@ -1,0 +1,229 @@
+"""The window: where each panel stands, and which signals meet; everything else is in the panels and the session."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QActionGroup, QCloseEvent, QKeySequence
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QPushButton, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+
+from studio.export.report import ExportReport
+from studio.gui.actions import Actions, Command
+from studio.gui.commands import Commands
+from studio.gui.data_status import DataStatus
+from studio.gui.distill_panel import DistillPanel
+from studio.gui.export_report import ExportReportDialog
+from studio.gui.graph_panel import GraphPanel
+from studio.gui.jobs_panel import JobsPanel
+from studio.gui.layer_model import LayerModel
+from studio.gui.layer_panel import LayerPanel
+from studio.gui.layer_table import LayerTable
+from studio.gui.notice import NoticeBar
+from studio.gui.selection import Selection
+from studio.gui.settings_panel import SettingsPanel
+from studio.gui.start_page import StartPage
+from studio.gui.summary_bar import SummaryBar
+from studio.gui.theme import Scheme, Theme
+from studio.gui.variants_panel import VariantsPanel
+from studio.resources import Sample
+from studio.session.jobs import Job, JobState
+from studio.session.session import Change, Session
+
+_LEFT = Qt.DockWidgetArea.LeftDockWidgetArea
+_RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
+_BOTTOM = Qt.DockWidgetArea.BottomDockWidgetArea
+
+
+class MainWindow(QMainWindow):
+    """Shows one session.
+
+    Args:
+        session: what is shown and edited; the window closes it.
+        theme: colours.
+        samples: offered on the first page and in the menu.
+    """
+
+    def __init__(self, session: Session, theme: Theme, samples: Sequence[Sample]) -> None:
+        super().__init__()
+        self._session = session
+        self._theme = theme
+        self.selection = Selection()
+        self.notice = NoticeBar()
+        self.commands = Commands(self, session, lambda text: self.notice.show_message(text, "bad"))
+        self.actions_table = Actions(self, [*self.commands.table(samples), *self._view_commands()])
+        self._make_panels(samples)
+        self._place_panels()
+        self._connect()
+        self._show_stage()
+        self._refresh()
+
+    def _make_panels(self, samples: Sequence[Sample]) -> None:
+        session, theme, actions = self._session, self._theme, self.actions_table.by_name
+        self.start_page = StartPage(samples)
+        self.start_page.show_recent(session.preferences.recent)
+        self.summary = SummaryBar(session, [actions["undo"], actions["redo"], actions["export"]])
+        self.layers = LayerTable(LayerModel(session), self.selection, theme)
+        self.layer = LayerPanel(session, self.selection, theme)
+        self.settings = SettingsPanel(session, self.selection)
+        self.distill = DistillPanel(session, theme)
+        self.graph = GraphPanel(theme)
+        self.variants = VariantsPanel(session.variants, theme, self.commands.keep_variant)
+        self.jobs = JobsPanel(session.jobs)
+        self.data = DataStatus(session, self._button("Test data …", "test_data"), self._button("Training data …", "train_data"))
+
+    def _place_panels(self) -> None:
+        self.setWindowTitle("Compression Studio")
+        self.setMinimumSize(960, 620)
+        self.resize(1280, 800)
+        self.tabs = _tabs(("Layer", self.layer), ("Recover", self.distill), ("Graph", self.graph))
+        self.bottom = _tabs(("Variants", self.variants), ("Jobs", self.jobs))
+        self._stage = QStackedWidget()
+        self._stage.addWidget(self.start_page)
+        self._stage.addWidget(self.tabs)
+        top = QWidget()
+        column = QVBoxLayout(top)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.summary)
+        centre = QWidget()
+        middle = QVBoxLayout(centre)
+        middle.setContentsMargins(0, 0, 0, 0)
+        middle.addWidget(self.notice)
+        middle.addWidget(self._stage, 1)
+        self.setCentralWidget(centre)
+        self.setMenuWidget(_stack(self.menuBar(), top))
+        self.setCorner(Qt.Corner.BottomRightCorner, _RIGHT)
+        self.docks = [
+            self._dock("Layers", self.layers, _LEFT),
+            self._dock("Settings", self.settings, _RIGHT),
+            self._dock("Variants and jobs", self.bottom, _BOTTOM),
+        ]
+        self.resizeDocks(self.docks[:2], [470, 300], Qt.Orientation.Horizontal)
+        self.resizeDocks(self.docks[2:], [210], Qt.Orientation.Vertical)
+        self.statusBar().addPermanentWidget(self.data, 1)
+        for dock in self.docks:
+            self.actions_table.menus["View"].addAction(dock.toggleViewAction())
+
+    def _connect(self) -> None:
+        session = self._session
+        self.start_page.browse.connect(self.commands.open_model)
+        self.start_page.file_chosen.connect(session.open_model)
+        self.start_page.sample_chosen.connect(session.open_sample)
+        self.variants.chosen.connect(session.apply_variant)
+        session.changed.connect(self._follow)
+        session.notice.connect(self.notice.show_message)
+        session.opening.connect(self._show_opening)
+        session.jobs.added.connect(self._show_jobs)
+        session.jobs.changed.connect(self._finish_job)
+
+    def offer_restore(self) -> None:
+        """Offers what a session that ended without closing left behind."""
+        saved = self._session.recoverable()
+        if saved is not None:
+            self.notice.offer("The last session ended without closing.", "Restore it", lambda: self._session.restore(saved))
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Ends the session and what the panels started."""
+        self.graph.close_server()
+        self._session.close()
+        super().closeEvent(event)
+
+    def _follow(self, change: Change) -> None:
+        if "model" in change.kinds and self._session.project is not None:
+            info = self._session.project.info
+            self._show_stage()
+            self.graph.show_original(info.path)
+            self.selection.select((info.layers[0].name,) if info.layers else ())
+            self.start_page.show_recent(self._session.preferences.recent)
+        self._refresh()
+
+    def _show_stage(self) -> None:
+        """Shows the first page, or the panels once there is a model."""
+        project = self._session.project
+        opened = project is not None
+        self._stage.setCurrentWidget(self.tabs if opened else self.start_page)
+        for widget in (self.summary, *self.docks, self.statusBar()):
+            widget.setVisible(opened)
+        if project is not None:
+            self.setWindowTitle(f"{project.info.path.rsplit('/', 1)[-1]} – Compression Studio")
+
+    def _refresh(self) -> None:
+        self.actions_table.refresh()
+        project = self._session.project
+        for name, history_label in (
+            ("undo", project.history.undo_label if project else None),
+            ("redo", project.history.redo_label if project else None),
+        ):
+            action = self.actions_table.by_name[name]
+            action.setText(f"&{name.title()}" if history_label is None else f"&{name.title()}: {history_label}")
+            action.setIconText(name.title())
+
+    def _show_opening(self, opening: bool) -> None:
+        self.start_page.setEnabled(not opening)
+        self.setCursor(Qt.CursorShape.BusyCursor if opening else Qt.CursorShape.ArrowCursor)
+
+    def _show_jobs(self, _job: Job) -> None:
+        self.bottom.setCurrentWidget(self.jobs)
+
+    def _finish_job(self, job: Job) -> None:
+        """Shows the proof of an export, once."""
+        if job.kind == "export" and job.state is JobState.DONE:
+            report = cast(ExportReport, job.outcome)
+            self.graph.show_exported(report.out)
+            ExportReportDialog(report, self).open()
+
+    def _view_commands(self) -> list[Command]:
+        return [
+            Command("find", "View", "&Find a layer", "Ctrl+F", "Filter the layers by name", lambda: self.layers.search.setFocus(), self.commands.why_no_model),
+            *(
+                Command(f"tab_{number}", "View", f"Show {title}", f"Ctrl+{number}", f"Show the page “{title}”",
+                        lambda number=number: self.tabs.setCurrentIndex(number - 1), self.commands.why_no_model)
+                for number, title in enumerate(("&Layer", "Re&cover", "&Graph"), start=1)
+            ),
+            *(
+                Command(f"theme_{scheme}", "View", text, keys, f"{text.replace('&', '')} colours",
+                        lambda scheme=scheme: self._choose_theme(scheme), separated=scheme is Scheme.SYSTEM)
+                for scheme, text, keys in (
+                    (Scheme.SYSTEM, "&System theme", "Ctrl+Alt+S"),
+                    (Scheme.LIGHT, "L&ight theme", "Ctrl+Alt+L"),
+                    (Scheme.DARK, "&Dark theme", "Ctrl+Alt+D"),
+                )
+            ),
+        ]  # fmt: skip
+
+    def _choose_theme(self, scheme: Scheme) -> None:
+        self._theme.choose(scheme)
+        self._session.set_theme(scheme.value)
+
+    def _button(self, text: str, command: str) -> QPushButton:
+        button = QPushButton(text)
+        action = self.actions_table.by_name[command]
+        button.setToolTip(action.toolTip())
+        button.clicked.connect(action.trigger)
+        return button
+
+    def _dock(self, title: str, widget: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
+        dock = QDockWidget(title)
+        dock.setObjectName(title)
+        dock.setWidget(widget)
+        self.addDockWidget(area, dock)
+        return dock
+
+
+def _tabs(*pages: tuple[str, QWidget]) -> QTabWidget:
+    tabs = QTabWidget()
+    tabs.setDocumentMode(True)
+    for title, page in pages:
+        tabs.addTab(page, title)
+    return tabs
+
+
+def _stack(*widgets: QWidget) -> QWidget:
+    """Widgets one above the other."""
+    box = QWidget()
+    layout = QVBoxLayout(box)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return box

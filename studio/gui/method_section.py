@@ -1,0 +1,51 @@
+"""One method in the settings panel: a switch, its form, what it saves, and why it is not available."""
+
+from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QVBoxLayout
+
+from studio.gui.labels import label, set_tone
+from studio.gui.methods import MethodForm
+
+
+class MethodSection(QFrame):
+    """Frames a `MethodForm`.
+
+    Signals:
+        switched: the user switched the method on or off.
+    """
+
+    switched = Signal(bool)
+
+    def __init__(self, title: str, help_text: str, form: MethodForm) -> None:
+        super().__init__()
+        self.form = form
+        self.setProperty("role", "card")
+        self.switch = QCheckBox(title)
+        self.switch.setAccessibleName(f"{title}, on or off")
+        self.switch.setToolTip(help_text)
+        self.saving = label("", "detail")
+        self.saving.setAccessibleName(f"What {title} saves")
+        self.reason = label("", "reason", wrap=True)
+        self.notes = label("", "detail", wrap=True)
+        set_tone(self.notes, "warn")
+        self.switch.toggled.connect(self.switched)
+        header = QHBoxLayout()
+        header.addWidget(self.switch, 1)
+        header.addWidget(self.saving)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 10, 12, 10)
+        layout.setSpacing(8)
+        layout.addLayout(header)
+        for widget in (self.reason, self.form, self.notes):
+            layout.addWidget(widget)
+        self.show_state(False, "", "", "")
+
+    def show_state(self, on: bool, reason: str, saving: str, notes: str) -> None:
+        """Shows whether the method is on, or why it cannot be (`reason`), what it saves, and remarks."""
+        with QSignalBlocker(self.switch):
+            self.switch.setChecked(on)
+        self.switch.setEnabled(not reason)
+        for widget, text in ((self.reason, reason), (self.saving, saving), (self.notes, notes)):
+            widget.setText(text)
+            widget.setVisible(bool(text))
+        self.form.setVisible(on and not reason)

@@ -1,0 +1,158 @@
+"""The bodies of the settings panel: one small form for each method, made from its settings class."""
+
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
+
+from studio.gui.editors import FieldEditor, NumberEditor, keep_wheel_for_scrolling, make_editor
+from studio.gui.fields import field_specs
+from studio.gui.labels import label
+from studio.models.layer import Layer
+from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings, Settings
+
+
+class MethodForm(QWidget):
+    """Edits the settings of one method.
+
+    Signals:
+        edited: the user chose these settings.
+        finished: the user has let go.
+    """
+
+    edited = Signal(object)
+    finished = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid = QGridLayout(self)
+        self.grid.setContentsMargins(0, 0, 0, 0)
+        self.grid.setHorizontalSpacing(8)
+        self.grid.setVerticalSpacing(6)
+        self.grid.setColumnStretch(1, 1)
+        self._titles: dict[str, QLabel] = {}
+
+    def show_settings(self, settings: Any, layers: list[Layer]) -> None:
+        """Shows `settings` of `layers` silently; None shows what switching the method on would choose."""
+        raise NotImplementedError
+
+    def start(self, layers: list[Layer]) -> Settings:
+        """What switching the method on chooses."""
+        raise NotImplementedError
+
+    def add(self, editor: FieldEditor) -> None:
+        """Appends a row: a title and its editor."""
+        row = self.grid.rowCount()
+        title = label(editor.spec.title)
+        title.setToolTip(editor.spec.help)
+        title.setMinimumWidth(82)
+        self._titles[editor.spec.name] = title
+        self.grid.addWidget(title, row, 0)
+        self.grid.addWidget(editor, row, 1)
+        editor.finished.connect(self.finished)
+
+    def show_row(self, editor: FieldEditor, visible: bool) -> None:
+        """Shows or hides a row."""
+        self._titles[editor.spec.name].setVisible(visible)
+        editor.setVisible(visible)
+
+
+class PruneForm(MethodForm):
+    """Share of zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ratio = make_editor(field_specs(PruneSettings)["ratio"])
+        self.add(self.ratio)
+        self.ratio.edited.connect(lambda ratio: self.edited.emit(PruneSettings(ratio=ratio)))
+
+    def show_settings(self, settings: PruneSettings | None, layers: list[Layer]) -> None:
+        """Shows the ratio."""
+        self.ratio.set_value((settings or self.start(layers)).ratio)
+
+    def start(self, layers: list[Layer]) -> PruneSettings:
+        """Half of the weights."""
+        return PruneSettings(ratio=0.5)
+
+
+class RankForm(MethodForm):
+    """The rank, as a number or by the energy it keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        specs = field_specs(RankSettings)
+        self.by = QComboBox()
+        self.by.setAccessibleName("How the rank is chosen")
+        self.by.setToolTip("Choose the rank itself, or the energy it has to keep")
+        self.by.addItem("a number", "rank")
+        self.by.addItem("energy kept", "energy")
+        keep_wheel_for_scrolling(self.by)
+        self.rank = NumberEditor(specs["rank"])
+        self.energy = NumberEditor(specs["energy"])
+        for editor in (self.rank, self.energy):
+            editor.switch.hide()
+        row = self.grid.rowCount()
+        self.grid.addWidget(label("Choose by"), row, 0)
+        self.grid.addWidget(self.by, row, 1)
+        self.add(self.rank)
+        self.add(self.energy)
+        self.by.currentIndexChanged.connect(self._choose_by)
+        self.rank.edited.connect(lambda rank: self.edited.emit(RankSettings(rank=rank)))
+        self.energy.edited.connect(lambda energy: self.edited.emit(RankSettings(energy=energy)))
+
+    def show_settings(self, settings: RankSettings | None, layers: list[Layer]) -> None:
+        """Shows the rank or the energy, within what every layer can take."""
+        self.rank.set_range(1, min((layer.full_rank for layer in layers), default=1))
+        shown = settings or self.start(layers)
+        by_rank = shown.rank is not None
+        with QSignalBlocker(self.by):
+            self.by.setCurrentIndex(0 if by_rank else 1)
+        self.rank.set_value(shown.rank if by_rank else _half_of_break_even(layers))
+        self.energy.set_value(shown.energy if shown.energy is not None else 0.9)
+        self._show_rows()
+
+    def start(self, layers: list[Layer]) -> RankSettings:
+        """For one layer the rank that halves it, for several 90 % of the energy."""
+        return RankSettings(rank=_half_of_break_even(layers)) if len(layers) == 1 else RankSettings(energy=0.9)
+
+    def _choose_by(self) -> None:
+        self._show_rows()
+        by_rank = self.by.currentData() == "rank"
+        value = self.rank.value() if by_rank else self.energy.value()
+        self.edited.emit(RankSettings(**{self.by.currentData(): value}))
+        self.finished.emit()
+
+    def _show_rows(self) -> None:
+        self.show_row(self.rank, self.by.currentData() == "rank")
+        self.show_row(self.energy, self.by.currentData() == "energy")
+
+
+class QuantizeForm(MethodForm):
+    """Bits and what shares a scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = QuantizeSettings()
+        self.editors = {name: make_editor(spec) for name, spec in field_specs(QuantizeSettings).items()}
+        for name, editor in self.editors.items():
+            self.add(editor)
+            editor.edited.connect(lambda value, name=name: self._edit(name, value))
+
+    def show_settings(self, settings: QuantizeSettings | None, layers: list[Layer]) -> None:
+        """Shows every field; the group's size only where there are groups."""
+        self._settings = settings or self.start(layers)
+        for name, editor in self.editors.items():
+            editor.set_value(getattr(self._settings, name))
+        self.show_row(self.editors["group_size"], self._settings.granularity == "group")
+
+    def start(self, layers: list[Layer]) -> QuantizeSettings:
+        """Eight bits, a scale for every output channel."""
+        return QuantizeSettings()
+
+    def _edit(self, name: str, value: Any) -> None:
+        self.edited.emit(QuantizeSettings(**{**self._settings.model_dump(), name: value}))
+
+
+def _half_of_break_even(layers: list[Layer]) -> int:
+    """The rank at which two factors hold half of the smallest layer's weights."""
+    return max(1, int(min((layer.break_even_rank for layer in layers), default=2) / 2))

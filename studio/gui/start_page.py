@@ -1,0 +1,145 @@
+"""The first page: samples, recent files, a button, and a place to drop a model on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from studio.gui.labels import ElidedLabel, label
+from studio.resources import Sample
+
+#: What the studio opens, for dialogs and drops.
+MODEL_SUFFIXES = (".onnx", ".pt2")
+
+
+class DropZone(QFrame):
+    """Takes a model file from the desktop's file manager.
+
+    Signals:
+        dropped: the path of a file.
+    """
+
+    dropped = Signal(str)
+
+    def __init__(self, browse: QPushButton) -> None:
+        super().__init__()
+        self.setProperty("role", "drop")
+        self.setAcceptDrops(True)
+        self.setAccessibleName("Drop a model file here")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(24, 28, 24, 28)
+        layout.setSpacing(10)
+        layout.addWidget(label("Drop a model file here", "heading"), 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(label("ONNX (.onnx) or PyTorch export (.pt2)", "detail"), 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(browse, 0, Qt.AlignmentFlag.AlignHCenter)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Welcomes one local file."""
+        if event.mimeData().hasUrls() and event.mimeData().urls()[0].isLocalFile():
+            event.acceptProposedAction()
+            self._glow(True)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """Goes back to rest."""
+        self._glow(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Hands the file on."""
+        self._glow(False)
+        self.dropped.emit(event.mimeData().urls()[0].toLocalFile())
+
+    def _glow(self, on: bool) -> None:
+        self.setProperty("active", on)
+        self.style().unpolish(self)
+        self.style().polish(self)
+
+
+class StartPage(QScrollArea):
+    """What a person sees before a model is open.
+
+    Signals:
+        browse: the user wants a file dialog.
+        file_chosen: the path of a model.
+        sample_chosen: a `Sample`.
+    """
+
+    browse = Signal()
+    file_chosen = Signal(str)
+    sample_chosen = Signal(object)
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        super().__init__()
+        self.open_button = QPushButton("Open a model …")
+        self.open_button.setProperty("role", "primary")
+        self.open_button.clicked.connect(self.browse)
+        self.drop_zone = DropZone(self.open_button)
+        self.drop_zone.dropped.connect(self.file_chosen)
+        self.sample_buttons = [self._sample_button(sample) for sample in samples]
+        self._recent = QVBoxLayout()
+        self._recent.setSpacing(4)
+        self._recent_box = QWidget()
+        self._lay_out(samples)
+
+    def show_recent(self, paths: Sequence[str]) -> None:
+        """Lists recent files; those that are gone are left out."""
+        while item := self._recent.takeAt(0):
+            item.widget().deleteLater()
+        existing = [path for path in paths if Path(path).is_file()]
+        for path in existing:
+            self._recent.addWidget(self._recent_row(path))
+        self._recent_box.setVisible(bool(existing))
+
+    def _lay_out(self, samples: Sequence[Sample]) -> None:
+        column = QVBoxLayout()
+        column.setSpacing(12)
+        column.addStretch(2)
+        column.addWidget(label("Compression Studio", "title"))
+        column.addWidget(
+            label("Prune, factor, quantize and distil a neural network layer by layer, with measured accuracy.", "detail", wrap=True)
+        )
+        column.addSpacing(8)
+        column.addWidget(self.drop_zone)
+        column.addSpacing(8)
+        column.addWidget(label("Start with a sample", "heading"))
+        grid = QGridLayout()
+        grid.setColumnStretch(1, 1)
+        for row, (sample, button) in enumerate(zip(samples, self.sample_buttons, strict=True)):
+            grid.addWidget(button, row, 0)
+            grid.addWidget(label(sample.summary, "detail", wrap=True), row, 1)
+        column.addLayout(grid)
+        recent = QVBoxLayout(self._recent_box)
+        recent.setContentsMargins(0, 8, 0, 0)
+        recent.addWidget(label("Recent files", "heading"))
+        recent.addLayout(self._recent)
+        column.addWidget(self._recent_box)
+        column.addStretch(3)
+        page, middle = QWidget(), QWidget()
+        middle.setLayout(column)
+        middle.setMaximumWidth(680)
+        layout = QHBoxLayout(page)
+        layout.addStretch(1)
+        layout.addWidget(middle, 6)
+        layout.addStretch(1)
+        self.setWidget(page)
+        self.setWidgetResizable(True)
+
+    def _sample_button(self, sample: Sample) -> QPushButton:
+        button = QPushButton(sample.title)
+        button.setAccessibleDescription(sample.summary)
+        button.setToolTip(f"Open the sample “{sample.title}” with its data")
+        button.clicked.connect(lambda: self.sample_chosen.emit(sample))
+        return button
+
+    def _recent_row(self, path: str) -> QWidget:
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        button = QPushButton(Path(path).name)
+        button.setProperty("role", "link")
+        button.setToolTip(f"Open {path}")
+        button.clicked.connect(lambda: self.file_chosen.emit(path))
+        layout.addWidget(button)
+        layout.addWidget(ElidedLabel(str(Path(path).parent), "detail", Qt.TextElideMode.ElideMiddle), 1)
+        return row

@@ -1,0 +1,159 @@
+"""The numbers at the top: original against current size, measured accuracy and operations, and what is going on."""
+
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from studio.evaluation.result import Result
+from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.text import (
+    bytes_text,
+    count_text,
+    drop_text,
+    measurement_text,
+    metric_name,
+    metric_value,
+    ratio_text,
+    saved_text,
+    short_count,
+)
+from studio.session.preview import PreviewState
+from studio.session.session import Session
+
+_FITS = {"layer": "each layer fitted alone", "sequential": "layers fitted in order"}
+
+
+class Card(QFrame):
+    """A caption, a large value, and a line of detail."""
+
+    def __init__(self, caption: str, width: int) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.caption: QLabel = label(caption, "caption")
+        self.value = ElidedLabel(role="value")
+        self.value.setAccessibleName(caption)
+        self.detail = ElidedLabel(role="detail")
+        self.setMinimumWidth(width)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 6, 12, 6)
+        layout.setSpacing(1)
+        for widget in (self.caption, self.value, self.detail):
+            layout.addWidget(widget)
+
+
+class SummaryBar(QWidget):
+    """Shows a session's cost and preview.
+
+    Args:
+        session: whose numbers are shown.
+        actions: commands offered as buttons on the right.
+    """
+
+    def __init__(self, session: Session, actions: list[QAction]) -> None:
+        super().__init__()
+        self._session = session
+        self.size = Card("Size", 190)
+        self.accuracy = Card("Accuracy", 250)
+        self.operations = Card("Operations", 120)
+        self._progress = QProgressBar()
+        self._progress.setTextVisible(False)
+        self._progress.setAccessibleName("Progress of the measurement")
+        self._progress.setFixedHeight(4)
+        self._progress.setStyleSheet("min-height: 4px; max-height: 4px;")
+        keep_room = self._progress.sizePolicy()
+        keep_room.setRetainSizeWhenHidden(True)
+        self._progress.setSizePolicy(keep_room)
+        self.accuracy.layout().addWidget(self._progress)  # type: ignore[union-attr]
+        self._lay_out(actions)
+        session.changed.connect(self._show)
+        session.preview.changed.connect(self._show)
+        self._show()
+
+    def _lay_out(self, actions: list[QAction]) -> None:
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 4)
+        layout.setSpacing(8)
+        layout.addWidget(self.size, 3)
+        layout.addWidget(self.accuracy, 4)
+        layout.addWidget(self.operations, 2)
+        for action in actions:
+            layout.addWidget(_button(action))
+
+    def _show(self) -> None:
+        if self._session.project is None:
+            return
+        self._show_cost()
+        self._show_accuracy()
+
+    def _show_cost(self) -> None:
+        project, cost = self._session.project, self._session.cost
+        if project is None or cost is None:
+            return
+        before = project.export_size or project.info.bytes
+        changed = before != cost.bytes
+        self.size.value.setText(f"{bytes_text(before)} → {bytes_text(cost.bytes)}" if changed else bytes_text(before))
+        self.size.detail.setText(
+            f"{ratio_text(before, cost.bytes)}  ·  {saved_text(before, cost.bytes)}" if changed else "as the original"
+        )
+        fewer = cost.macs != project.info.macs
+        now = f"{short_count(project.info.macs)} → {short_count(cost.macs)}"
+        self.operations.value.setText(now if fewer else short_count(project.info.macs))
+        self.operations.detail.setText("MACs for one sample")
+
+    def _show_accuracy(self) -> None:
+        preview, card = self._session.preview, self.accuracy
+        result, status = preview.result, preview.status
+        card.caption.setText(_caption(result))
+        measuring = status.state is PreviewState.MEASURING
+        self._progress.setVisible(measuring)
+        if status.progress is not None and status.progress.total:
+            self._progress.setRange(0, status.progress.total)
+            self._progress.setValue(status.progress.done)
+        else:
+            self._progress.setRange(0, 0)
+        if status.state is PreviewState.FAILED:
+            card.value.setText("not measured")
+            card.detail.setText(status.message)
+        elif result is None:
+            card.value.setText("…" if measuring else "–")
+            card.detail.setText(status.message or ("measuring" if measuring else status.state.value))
+        else:
+            card.value.setText(_value(result))
+            card.detail.setText(_detail(result, measuring))
+        set_tone(card.detail, "bad" if status.state is PreviewState.FAILED else "")
+
+
+def _caption(result: Result | None) -> str:
+    if result is None:
+        return "Accuracy"
+    return metric_name(result.metric.name) + ("" if result.labelled else " (no labels)")
+
+
+def _value(result: Result) -> str:
+    if result.original is None or result.original.value == result.metric.value:
+        return measurement_text(result.metric)
+    return f"{metric_value(result.original.name, result.original.value)} → {metric_value(result.metric.name, result.metric.value)}"
+
+
+def _detail(result: Result, measuring: bool) -> str:
+    parts = []
+    if result.drop is not None and result.original is not None and result.original.value != result.metric.value:
+        parts.append(drop_text(result.drop))
+    if not result.labelled and result.sqnr_db is not None and result.sqnr_db < float("inf"):
+        parts.append(f"output SQNR {result.sqnr_db:.1f} dB")
+    samples = count_text(result.metric.samples)
+    if measuring and not result.finished:
+        parts.append(f"measuring … {samples} of {count_text(result.total)}")
+    else:
+        parts.append(f"{samples} samples")
+        parts.append(_FITS[result.fit] + (", refining …" if measuring else ""))
+    return "  ·  ".join(parts)
+
+
+def _button(action: QAction) -> QToolButton:
+    """A labelled button for a command; its tooltip carries the shortcut and, when disabled, the reason."""
+    button = QToolButton()
+    button.setDefaultAction(action)
+    button.setProperty("role", "button")
+    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+    button.setMinimumHeight(32)
+    return button

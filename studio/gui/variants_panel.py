@@ -1,0 +1,167 @@
+"""Variants side by side: a table and a chart of accuracy against size; choosing one goes to it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QPushButton, QSplitter, QTableView, QVBoxLayout, QWidget
+
+from studio.gui.labels import label
+from studio.gui.plots import Plot
+from studio.gui.text import bytes_text, measurement_text, metric_name
+from studio.gui.theme import Theme
+from studio.session.variants import Variant, Variants
+
+Index = QModelIndex | QPersistentModelIndex
+
+_ROOT = QModelIndex()
+_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+_TITLES = ("Variant", "Made from", "Size", "Measured")
+
+
+class VariantModel(QAbstractTableModel):
+    """The variants as table rows."""
+
+    def __init__(self, variants: Variants) -> None:
+        super().__init__()
+        self._variants = variants
+        self._rows: list[Variant] = list(variants.all)
+        variants.changed.connect(self._load)
+
+    def variant(self, row: int) -> Variant:
+        """The variant in a row."""
+        return self._rows[row]
+
+    def rowCount(self, parent: Index = _ROOT) -> int:
+        """Number of variants."""
+        return 0 if parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: Index = _ROOT) -> int:
+        """Number of columns."""
+        return 0 if parent.isValid() else len(_TITLES)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Titles of the columns."""
+        if orientation is not Qt.Orientation.Horizontal or not 0 <= section < len(_TITLES):
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return _TITLES[section]
+        return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and section >= 2 else None
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Text of a cell."""
+        if not index.isValid():
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() >= 2:
+            return _RIGHT
+        return self._text(self._rows[index.row()], index.column()) if role == Qt.ItemDataRole.DisplayRole else None
+
+    def _text(self, variant: Variant, column: int) -> str:
+        if column == 0:
+            return variant.name
+        if column == 1:
+            names = {other.id: other.name for other in self._rows}
+            return names.get(variant.parent, "") if variant.parent is not None else ""
+        if column == 2:
+            return bytes_text(variant.bytes)
+        return measurement_text(variant.result.metric) if variant.result is not None else "not measured"
+
+    def _load(self) -> None:
+        self.beginResetModel()
+        self._rows = list(self._variants.all)
+        self.endResetModel()
+
+
+class VariantsPanel(QWidget):
+    """Shows `Variants`.
+
+    Signals:
+        chosen: the user wants to go to this `Variant`.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, variants: Variants, theme: Theme, keep: Callable[[], object]) -> None:
+        super().__init__()
+        self._variants = variants
+        self.model = VariantModel(variants)
+        self.table = QTableView()
+        self.table.setModel(self.model)
+        self.table.setAccessibleName("Variants")
+        self.keep = QPushButton("Keep this state")
+        self.keep.setToolTip("Keep the present settings as a variant to compare with (Ctrl+K)")
+        self.keep.clicked.connect(lambda: keep())
+        self.go = QPushButton("Go to variant")
+        self.go.clicked.connect(self._choose)
+        self._plot = Plot(theme, "Accuracy of the variants against their size", bottom="size, kB", left="")
+        self.points = pg.ScatterPlotItem(size=11, hoverable=True, tip=None)
+        self._plot.item.addItem(self.points)
+        self._plot.painted(lambda c: self.points.setBrush(c.compressed))
+        self._plot.painted(lambda c: self.points.setPen(c.base))
+        self.points.sigClicked.connect(lambda _item, points: self.table.selectRow(points[0].data()))
+        self._set_up_table()
+        self._lay_out()
+        self.model.modelReset.connect(self._show)
+        self.table.selectionModel().selectionChanged.connect(self._show_go)
+        self._show()
+
+    def _set_up_table(self) -> None:
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setShowGrid(False)
+        self.table.setTabKeyNavigation(False)
+        self.table.verticalHeader().hide()
+        self.table.verticalHeader().setDefaultSectionSize(26)
+        self.table.horizontalHeader().setHighlightSections(False)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.activated.connect(self._choose)
+
+    def _lay_out(self) -> None:
+        left = QWidget()
+        column = QVBoxLayout(left)
+        column.setContentsMargins(8, 8, 8, 8)
+        column.addWidget(self.table, 1)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.keep)
+        buttons.addWidget(self.go)
+        buttons.addStretch(1)
+        column.addLayout(buttons)
+        self._hint = label("", "detail", wrap=True)
+        right = QWidget()
+        chart = QVBoxLayout(right)
+        chart.setContentsMargins(0, 8, 8, 0)
+        chart.addWidget(self._hint)
+        chart.addWidget(self._plot.widget, 1)
+        splitter = QSplitter()
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(left)
+        splitter.addWidget(right)
+        splitter.setSizes([420, 320])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(splitter)
+
+    def _show(self) -> None:
+        measured = [(row, v) for row, v in enumerate(self._variants.all) if v.result is not None]
+        self.points.setData(
+            [v.bytes / 1000 for _, v in measured],
+            [v.result.metric.value for _, v in measured if v.result is not None],
+            data=[row for row, _ in measured],
+        )
+        self._plot.widget.setVisible(bool(measured))
+        self._hint.setVisible(not measured)
+        self._hint.setText("Measured variants appear here, accuracy against size.")
+        if measured and measured[0][1].result is not None:
+            self._plot.title("left", metric_name(measured[0][1].result.metric.name).split(" with ")[0])
+        self._show_go()
+
+    def _show_go(self) -> None:
+        chosen = self.table.selectionModel().hasSelection()
+        self.go.setEnabled(chosen)
+        self.go.setToolTip("Go to the selected variant, as a step that undo takes back" if chosen else "Select a variant in the table first.")
+
+    def _choose(self) -> None:
+        rows = self.table.selectionModel().selectedRows()
+        if rows:
+            self.chosen.emit(self.model.variant(rows[0].row()))

@@ -1,0 +1,186 @@
+"""The command line's contract: keys, exit statuses, and one clear line for each mistake."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from studio.cli import main
+from studio.resources import Sample
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process: exit status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["studio", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def answer(studio: Run) -> Callable[..., dict[str, Any]]:
+    """The one JSON object of a command that succeeds."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        status, out, err = studio(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    return run
+
+
+def recipe(folder: Path, text: str) -> Path:
+    path = folder / "r.recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_inspect_lists_every_layer_with_what_can_be_done_to_it(answer: Any, digits: Sample):
+    found = answer("inspect", digits.model)
+    assert found["model"]["format"] == "onnx"
+    assert found["model"]["bytes"] == digits.model.stat().st_size
+    assert set(found["layers"][0]) == {"name", "kind", "shape", "params", "bytes", "macs", "methods"}
+    assert set(found["layers"][0]["methods"]) == {"prune", "channels", "n_m", "rank", "quantize"}
+    assert sum(layer["macs"] for layer in found["layers"]) == found["model"]["macs"]
+
+
+def test_both_formats_of_the_sample_have_the_same_layers(answer: Any, digits: Sample):
+    onnx_layers = answer("inspect", digits.model)["layers"]
+    pt2_layers = answer("inspect", digits.model.with_suffix(".pt2"))["layers"]
+    assert onnx_layers == pt2_layers
+
+
+def test_spectrum_gives_the_singular_values_that_numpy_gives(answer: Any, digits: Sample):
+    found = answer("spectrum", digits.model, "--layer", "classifier")["layers"][0]
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(digits.model).graph.initializer}
+    expected = np.linalg.svd(weights["classifier.weight"].astype(np.float64), compute_uv=False)
+    assert found["singular_values"] == pytest.approx(expected, rel=1e-5)
+    rows, columns = weights["classifier.weight"].shape
+    assert found["break_even_rank"] == pytest.approx(rows * columns / (rows + columns))
+
+
+def test_evaluate_measures_the_model_and_a_recipe_beside_the_original(answer: Any, digits: Sample, tmp_path: Path):
+    plain = answer("evaluate", digits.model, "--data", digits.test)
+    assert plain["metric"]["name"] == "top1"
+    assert plain["metric"]["samples"] == 1000
+    assert plain["metric"]["low"] < plain["metric"]["value"] < plain["metric"]["high"]
+    four = recipe(tmp_path, "default: {quantize: {weight_bits: 4}}\noptions: {fit: layer}\n")
+    chosen = answer("evaluate", digits.model, "--data", digits.test, "--recipe", four, "--calibration", digits.train)
+    assert chosen["original"]["metric"]["value"] == plain["metric"]["value"]
+    assert chosen["bytes"] < plain["bytes"]
+
+
+def test_compress_writes_a_file_that_keeps_its_promises(answer: Any, digits: Sample, tmp_path: Path):
+    four = recipe(
+        tmp_path,
+        "default: {quantize: {weight_bits: 4, granularity: group, group_size: 16}}\n"
+        "layers: {stem: {keep: true}}\noptions: {fit: layer}\n",
+    )
+    out = tmp_path / "small.onnx"
+    arguments = ("--recipe", four, "--data", digits.test, "--calibration", digits.train, "--out", out)
+    found = answer("compress", digits.model, *arguments)
+    assert found["verified"] is True
+    assert found["bytes"]["after"] == out.stat().st_size
+    assert found["bytes"]["predicted"] == pytest.approx(found["bytes"]["after"], rel=0.005)
+    assert found["metric"]["exported"] == pytest.approx(found["metric"]["preview"], abs=0.1)
+    types = {tensor.name: tensor.data_type for tensor in onnx.load(out).graph.initializer}
+    assert types["classifier.weight_quantized"] == onnx.TensorProto.INT4
+    assert types["stem.weight"] == onnx.TensorProto.FLOAT
+
+
+def test_export_without_data_is_verified_on_random_input(answer: Any, digits: Sample, tmp_path: Path):
+    found = answer("export", digits.model.with_suffix(".pt2"), "--out", tmp_path / "again.onnx")
+    assert found == {
+        "out": str(tmp_path / "again.onnx"),
+        "bytes": (tmp_path / "again.onnx").stat().st_size,
+        "verified": True,
+    }
+
+
+def bad_onnx(folder: Path, digits: Sample) -> Path:
+    (folder / "text.onnx").write_text("I am no model.\n", encoding="utf-8")
+    return folder / "text.onnx"
+
+
+def truncated_onnx(folder: Path, digits: Sample) -> Path:
+    (folder / "cut.onnx").write_bytes(digits.model.read_bytes()[:50_000])
+    return folder / "cut.onnx"
+
+
+@pytest.mark.parametrize("make", [bad_onnx, truncated_onnx])
+def test_a_damaged_model_is_one_line_and_status_2(studio: Run, digits: Sample, tmp_path: Path, make: Any):
+    path = make(tmp_path, digits)
+    status, out, err = studio("inspect", path, "--json")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert str(path) in err
+
+
+def test_a_missing_model_is_one_line_and_status_2(studio: Run, tmp_path: Path):
+    status, _, err = studio("inspect", tmp_path / "none.onnx")
+    assert status == 2
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_layer_in_a_recipe_is_named_with_the_nearest(studio: Run, digits: Sample, tmp_path: Path):
+    path = recipe(tmp_path, "layers: {stme: {keep: true}}\n")
+    status, _, err = studio("compress", digits.model, "--recipe", path, "--out", tmp_path / "x.onnx")
+    assert status == 2
+    assert "Did you mean 'stem'?" in err
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_data_of_the_wrong_shape_names_both_shapes(studio: Run, digits: Sample, tmp_path: Path):
+    np.savez(tmp_path / "wide.npz", x=np.zeros((4, 32, 32, 3), np.uint8), y=np.zeros(4, np.int64))
+    data = tmp_path / "wide.data.yaml"
+    data.write_text("source: wide.npz\ninput: x\nlabel: y\nkind: image\nlayout: NHWC\nscale: 255\n", encoding="utf-8")
+    status, _, err = studio("evaluate", digits.model, "--data", data)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "32" in err
+    assert "28" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no write bit on Windows")
+def test_a_folder_that_cannot_be_written_to_is_named_and_left_alone(studio: Run, digits: Sample, tmp_path: Path):
+    """Root may write anywhere, so that a missing folder stands in for a closed one there."""
+    folder = tmp_path / "closed"
+    if os.geteuid() != 0:
+        folder.mkdir(mode=0o500)
+    status, _, err = studio("export", digits.model, "--out", folder / "x.onnx")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert str(folder) in err
+    assert not (folder / "x.onnx").exists()
+
+
+def test_an_unknown_format_names_those_there_are(studio: Run, digits: Sample, tmp_path: Path):
+    status, _, err = studio("export", digits.model, "--out", tmp_path / "x", "--format", "zip")
+    assert status == 2
+    assert "onnx" in err
+
+
+def test_a_cancelled_command_ends_with_130(studio: Run, digits: Sample, monkeypatch: pytest.MonkeyPatch):
+    from studio.engine.inline import InlineEngine
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(InlineEngine, "start", interrupted)
+    status, _, err = studio("inspect", digits.model)
+    assert status == 130
+    assert "cancelled" in err

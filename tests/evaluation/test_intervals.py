@@ -1,0 +1,109 @@
+"""Intervals against brute force over every possible outcome."""
+
+from itertools import product
+from math import comb, factorial
+
+import numpy as np
+import pytest
+from scipy import stats
+from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 10), (7, 10), (10, 10), (112, 128)])
+def test_the_ends_of_a_share_s_interval_leave_one_fortieth_in_each_tail(right: int, count: int) -> None:
+    low, high = proportion_interval(right, count)
+
+    def at_least(share: float) -> float:
+        return sum(comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(right, count + 1))
+
+    def at_most(share: float) -> float:
+        return sum(comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(right + 1))
+
+    assert at_least(low) == pytest.approx(0.025) if right > 0 else low == 0
+    assert at_most(high) == pytest.approx(0.025) if right < count else high == 1
+
+
+def test_a_drop_s_interval_equals_the_published_example() -> None:
+    # Tango 1998, table I: 43 + 0 right by both or neither, 1 flipped one way, none the other, of 44
+    low, high = paired_drop_interval(1, 0, 44)
+
+    assert low == pytest.approx(-0.0606, abs=5e-4)
+    assert high == pytest.approx(0.1180, abs=5e-4)
+
+
+@pytest.mark.parametrize(("broken", "fixed", "count"), [(5, 2, 50), (20, 3, 128), (0, 7, 30), (3, 3, 12)])
+def test_at_the_ends_of_a_drop_s_interval_the_score_test_is_just_not_rejected(
+    broken: int, fixed: int, count: int
+) -> None:
+    z = stats.norm.ppf(0.975)
+
+    def likely_fixed(drop: float) -> float:
+        """The most likely share of fixed samples given the drop, by trying all on a fine grid."""
+        shares = np.linspace(max(0.0, -drop), (1 - drop) / 2, 200_001)[1:-1]
+        same = count - broken - fixed
+        logs = broken * np.log(shares + drop) + fixed * np.log(shares) + same * np.log(1 - 2 * shares - drop)
+        return float(shares[np.argmax(logs)])
+
+    for end in paired_drop_interval(broken, fixed, count):
+        q = likely_fixed(end)
+        score = (broken - fixed - count * end) / np.sqrt(count * (2 * q + end - end**2))
+        assert abs(score) == pytest.approx(z, rel=2e-3)
+
+
+def test_a_drop_s_interval_holds_the_true_drop_in_about_95_of_100_samples() -> None:
+    count = 25
+    for p_broken, p_fixed in [(0.1, 0.02), (0.2, 0.1), (0.3, 0.05)]:
+        covered = 0.0
+        for broken, fixed in product(range(count + 1), repeat=2):
+            if broken + fixed > count:
+                continue
+            same = count - broken - fixed
+            ways = factorial(count) / (factorial(broken) * factorial(fixed) * factorial(same))
+            chance = ways * p_broken**broken * p_fixed**fixed * (1 - p_broken - p_fixed) ** same
+            if chance > 1e-9:
+                low, high = paired_drop_interval(broken, fixed, count)
+                covered += chance * (low <= p_broken - p_fixed <= high)
+        assert 0.93 <= covered <= 0.99
+
+
+def test_a_drop_without_a_single_flip_still_has_a_width_that_shrinks_with_the_samples() -> None:
+    z2 = stats.norm.ppf(0.975) ** 2
+
+    for count in (128, 2048):
+        low, high = paired_drop_interval(0, 0, count)
+        assert (low, high) == pytest.approx((-z2 / (count + z2), z2 / (count + z2)))
+
+
+@pytest.mark.parametrize(("broken", "fixed", "expected"), [(9, 0, 1.0), (0, 9, -1.0)])
+def test_a_model_that_flips_every_sample_has_an_interval_that_ends_at_its_drop(
+    broken: int, fixed: int, expected: float
+) -> None:
+    low, high = paired_drop_interval(broken, fixed, 9)
+
+    assert expected in (low, high)
+    assert -1 <= low < high <= 1
+
+
+def test_swapping_the_models_mirrors_the_interval() -> None:
+    low, high = paired_drop_interval(12, 5, 200)
+
+    assert paired_drop_interval(5, 12, 200) == pytest.approx((-high, -low))
+
+
+def test_the_paired_interval_is_tighter_than_two_separate_ones() -> None:
+    low, high = paired_drop_interval(20, 8, 1000)
+    first, second = proportion_interval(880, 1000), proportion_interval(868, 1000)
+
+    assert high - low < 0.5 * ((first[1] - first[0]) + (second[1] - second[0]))
+
+
+def test_the_interval_of_a_mean_is_student_s() -> None:
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+
+    assert mean_interval(values) == pytest.approx((expected.low, expected.high))
+
+
+def test_one_value_says_nothing_of_how_far_others_lie() -> None:
+    assert mean_interval(np.array([3.0])) == (-np.inf, np.inf)

@@ -1,0 +1,87 @@
+"""Which settings hold for a layer, and which recipes are refused."""
+
+import pytest
+
+from studio.errors import RecipeError
+from studio.models.layer import METHODS, OK, Layer
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+
+
+def layer(name: str, kind: str = "linear", **verdicts: str) -> Layer:
+    return Layer(name, kind, (8, 6), 1, True, 56, 224, 48, {**dict.fromkeys(METHODS, OK), **verdicts})
+
+
+def recipe(**plain: object) -> Recipe:
+    return Recipe.model_validate({"studio": 1, **plain})
+
+
+def bits(recipe: Recipe, name: str, **kwargs: str) -> int | None:
+    settings = recipe.settings_for(layer(name, **kwargs))
+    return settings.quantize.weight_bits if settings.quantize else None
+
+
+def test_an_exact_name_beats_a_glob_beats_a_kind_beats_the_default():
+    four, eight = {"quantize": {"weight_bits": 4}}, {"quantize": {"weight_bits": 8}}
+    assert bits(recipe(default=four), "a.b") == 4
+    assert bits(recipe(default=four, kinds={"linear": eight}), "a.b") == 8
+    assert bits(recipe(kinds={"linear": eight}, layers={"a.*": four}), "a.b") == 4
+    assert bits(recipe(layers={"a.b": four, "a.*": eight}), "a.b") == 4
+
+
+def test_of_two_matching_globs_the_later_one_wins():
+    globs = {"*.b": {"quantize": {"weight_bits": 4}}, "a.*": {"quantize": {"weight_bits": 8}}}
+    assert bits(recipe(layers=globs), "a.b") == 8
+
+
+def test_a_method_that_is_not_named_comes_from_the_more_general_entry():
+    settings = recipe(
+        default={"quantize": {"weight_bits": 8}}, layers={"a": {"prune": {"kind": "unstructured", "ratio": 0.5}}}
+    ).settings_for(layer("a"))
+    assert settings == LayerSettings(prune=PruneSettings(ratio=0.5), quantize=QuantizeSettings())
+
+
+def test_a_method_named_as_null_is_switched_off():
+    assert bits(recipe(default={"quantize": {}}, layers={"a": {"quantize": None}}), "a") is None
+
+
+def test_a_kept_layer_has_no_other_setting():
+    settings = recipe(default={"quantize": {}}, layers={"a": {"keep": True}}).settings_for(layer("a"))
+    assert settings == LayerSettings(keep=True)
+    assert settings.is_empty
+
+
+def test_general_entries_leave_out_what_a_layer_cannot_take():
+    general = recipe(default={"quantize": {}, "rank": {"rank": 2}})
+    assert general.settings_for(layer("a", rank="no matrix to factor")).rank is None
+    assert general.settings_for(layer("a")).rank == RankSettings(rank=2)
+
+
+def test_zero_sparsity_is_no_pruning():
+    settings = recipe(default={"prune": {"ratio": 0.0}}).settings_for(layer("a"))
+    assert settings == LayerSettings()
+
+
+def test_with_layer_returns_another_recipe_and_leaves_the_first_alone():
+    first = recipe(default={"quantize": {"weight_bits": 4}})
+    second = first.with_layer("a", LayerSettings(prune=PruneSettings(ratio=0.25)))
+    assert first == recipe(default={"quantize": {"weight_bits": 4}})
+    assert second.settings_for(layer("a")) == LayerSettings(prune=PruneSettings(ratio=0.25))
+    assert bits(second, "b") == 4
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        ({"layers": {"layr1": {"keep": True}}}, "no layer 'layr1'. Did you mean 'layer1'?"),
+        ({"layers": {"conv*": {"keep": True}}}, "the pattern 'conv*' matches no layer"),
+        ({"kinds": {"linea": {"keep": True}}}, "no 'linea' layers; it has linear. Did you mean 'linear'?"),
+        ({"layers": {"layer1": {"rank": {"rank": 7}}}}, "layers.layer1.rank: 7 is more than the layer's full rank 6"),
+        ({"layers": {"layer2": {"prune": {"ratio": 0.5}}}}, "layers.layer2.prune: depthwise"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_model_says_where_and_why(plain: dict[str, object], message: str):
+    with pytest.raises(RecipeError) as error:
+        recipe(**plain).check([layer("layer1"), layer("layer2", prune="depthwise")])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

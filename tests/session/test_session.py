@@ -1,0 +1,263 @@
+"""The application without a window: what follows from an edit, a crash, a job."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.analysis.views import Spectrum
+from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
+from studio.engine.requests import Distill, ViewSpectrum
+from studio.errors import EngineStoppedError, ModelFileError, StudioError
+from studio.evaluation.result import Result
+from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
+from studio.session.asking import at_once
+from studio.session.jobs import JobState
+from studio.session.preview import PreviewState
+from studio.session.session import ENGINE_STOPPED, Change, Session
+
+MakeResult = Callable[..., Result]
+HALF = PruneSettings(ratio=0.5)
+
+
+def test_opening_a_model_announces_it_once_data_is_checked_and_measures_it(opened: Session, engines: list[Any]):
+    assert opened.project is not None
+    assert opened.project.test is not None
+    assert opened.project.test.samples == 100
+    request = engines[0].previews[-1].request
+    assert request.data == "test.data.yaml"
+    assert request.source.calibration == "train.data.yaml"
+
+
+def test_one_edit_is_one_step_one_change_and_one_preview(opened: Session, engines: list[Any]):
+    changes: list[Change] = []
+    opened.changed.connect(changes.append)
+    before = len(engines[0].previews)
+    opened.edit_layers(["a", "b"], "Prune", prune=HALF)
+    assert [change.kinds for change in changes] == [{"recipe"}]
+    assert changes[0].layers == {"a", "b"}
+    assert len(engines[0].previews) == before + 1
+    assert opened.project is not None
+    assert opened.project.settings("b").prune == HALF
+    opened.undo()
+    assert opened.project.settings("a").is_empty
+    opened.redo()
+    assert opened.project.settings("a").prune == HALF
+
+
+def test_a_slider_drag_is_one_step(opened: Session):
+    assert opened.project is not None
+    for rank in (5, 4, 3):
+        opened.edit_layers(["a"], "Rank", merge="rank a", rank=RankSettings(rank=rank))
+    opened.finish_edit()
+    opened.undo()
+    assert opened.project.settings("a").rank is None
+
+
+def test_the_size_follows_an_edit_without_the_engine(opened: Session, engines: list[Any]):
+    assert opened.cost is not None
+    asked = len(engines[0].asked)
+    before = opened.cost.bytes
+    opened.drops.cancel()
+    opened.edit_layers(["a"], "8 bit", quantize=QuantizeSettings())
+    assert opened.cost.layers["a"].bytes < opened.cost.layers["b"].bytes
+    assert opened.cost.bytes != before
+    assert len(engines[0].asked) == asked + 1  # the preview, nothing else
+
+
+def test_a_newer_edit_supersedes_the_preview_under_way(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    older = engines[0].previews[-1]
+    opened.edit_layers(["a"], "Prune", prune=PruneSettings(ratio=0.7))
+    newer = engines[0].previews[-1]
+    assert older.call.is_cancelled
+    older.answer(result(10.0))
+    assert opened.preview.result is None
+    newer.answer(result(80.0))
+    assert opened.preview.result == result(80.0)
+
+
+def test_growing_blocks_are_shown_as_they_come(opened: Session, engines: list[Any], result: MakeResult):
+    preview = engines[0].previews[-1]
+    preview.publish(result(88.0, samples=10))
+    assert opened.preview.result == result(88.0, samples=10)
+    assert opened.preview.status.state is PreviewState.MEASURING
+    preview.publish(result(89.0, samples=50))
+    assert opened.preview.result == result(89.0, samples=50)
+
+
+def test_the_sequential_fit_is_measured_after_the_layer_fit_and_replaces_it_when_complete(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    first = engines[0].previews[-1]
+    assert first.request.source.recipe.options.fit == "layer"
+    first.answer(result(80.0))
+    second = engines[0].previews[-1]
+    assert second.request.source.recipe.options.fit == "sequential"
+    second.publish(result(85.0, samples=10, fit="sequential"))
+    assert opened.preview.result == result(80.0)
+    second.answer(result(86.0, fit="sequential"))
+    assert opened.preview.result == result(86.0, fit="sequential")
+    assert opened.preview.status.state is PreviewState.MEASURED
+
+
+def test_each_changed_layer_is_measured_alone_once_the_preview_has_settled(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    assert opened.project is not None
+    opened.edit_layers(["a", "b"], "Prune", prune=HALF)
+    engines[0].previews[-1].answer(result(80.0))
+    engines[0].previews[-1].answer(result(86.0, fit="sequential"))
+    alone = engines[0].previews[-1]
+    assert list(alone.request.source.recipe.layers) == ["a"]
+    alone.answer(result(88.0))
+    drop = opened.drops.of(opened.project, "a")
+    assert drop is not None
+    assert drop.value == pytest.approx(2.0)
+    assert opened.drops.of(opened.project, "b") is None
+    assert list(engines[0].previews[-1].request.source.recipe.layers) == ["b"]
+
+
+def test_an_engine_that_dies_is_told_and_the_next_edit_is_measured(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    notices: list[str] = []
+    opened.notice.connect(notices.append)
+    engines[0].previews[-1].fail(EngineStoppedError("The engine stopped unexpectedly (exit code -9)."))
+    assert notices == [ENGINE_STOPPED]
+    assert opened.preview.status.state is PreviewState.FAILED
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    engines[0].previews[-1].answer(result(80.0))
+    assert opened.preview.result == result(80.0)
+
+
+def test_a_model_that_cannot_be_opened_leaves_the_open_one_in_place(
+    session: Session, info: Any, engines: list[Any], monkeypatch: pytest.MonkeyPatch
+):
+    session.open_model(info.path)
+    project = session.project
+    notices: list[str] = []
+    session.notice.connect(notices.append)
+    monkeypatch.setattr(engines[0], "info", None)
+    engines[0].start = lambda request, **_: failing(ModelFileError("bad.onnx: is truncated."))
+    session.open_model("bad.onnx")
+    assert session.project is project
+    assert notices == ["bad.onnx: is truncated."]
+
+
+def failing(error: Exception) -> Any:
+    from studio.engine.door import Call
+
+    call: Call[Any] = Call()
+    call.future.set_exception(error)
+    return call
+
+
+def test_a_rank_by_energy_is_costed_once_its_spectrum_is_known(opened: Session, engines: list[Any]):
+    import numpy as np
+
+    assert opened.cost is not None
+    opened.edit_layers(["a"], "Energy", rank=RankSettings(energy=0.9))
+    asked = engines[0].of(ViewSpectrum)[-1]
+    asked.answer(Spectrum(np.array([3.0, 1.0, 0.5, 0.1, 0.1, 0.1]), 48 / 14))
+    assert opened.cost is not None
+    assert opened.cost.layers["a"].parameters == 2 * (8 + 6) + 8  # σ² keep 9/10.28 at rank 1, 10/10.28 at rank 2
+
+
+def test_a_distillation_becomes_a_variant_and_a_step_that_can_be_undone(
+    opened: Session, engines: list[Any], tmp_path: Path
+):
+    assert opened.project is not None
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    job = opened.distill(DistillSettings(epochs=1))
+    asked = engines[-1].of(Distill)[0]
+    asked.publish(TrainingPoint(10, 20, 0.5, 1.2, 0.01, None, 3.0))
+    assert [point.step for point in job.points] == [10]
+    assert job.points[0].seconds_left == pytest.approx(3.0)
+    asked.answer(DistillOutcome("w.safetensors", "top1", 90.0, 50.0, 85.0, 1, 6.0))
+    assert job.state is JobState.DONE
+    assert opened.project.weights == "w.safetensors"
+    assert opened.project.settings("a").prune == HALF
+    assert [variant.name for variant in opened.variants.all] == ["Original", "Distilled 1"]
+    assert engines[-1].closed
+    opened.undo()
+    assert opened.project.weights is None
+    opened.redo()
+    assert opened.project.weights == "w.safetensors"
+
+
+def test_a_cancelled_job_ends_its_worker_and_changes_nothing(opened: Session, engines: list[Any]):
+    assert opened.project is not None
+    job = opened.distill(DistillSettings())
+    opened.jobs.cancel(job)
+    assert job.state is JobState.CANCELLED
+    assert engines[-1].closed
+    engines[-1].of(Distill)[0].answer(DistillOutcome("w.safetensors", "top1", 90.0, 50.0, 85.0, 1, 6.0))
+    assert opened.project.weights is None
+
+
+def test_distilling_without_training_data_says_what_to_do(session: Session, info: Any):
+    session.open_model(info.path)
+    with pytest.raises(StudioError, match="Choose training data first"):
+        session.distill(DistillSettings())
+
+
+def test_after_a_crash_the_project_comes_back_with_its_history(
+    opened: Session, engines: list[Any], tmp_path: Path
+):
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    opened.edit_layers(["b"], "8 bit", quantize=QuantizeSettings())
+    opened.undo()
+    # no close(): the program died here
+    again = Session(lambda: type(engines[0])(engines[0].info), tmp_path / "studio", at_once)
+    saved = again.recoverable()
+    assert saved is not None
+    again.restore(saved)
+    assert again.project is not None
+    assert again.project.settings("a").prune == HALF
+    assert again.project.settings("b").is_empty
+    assert again.project.history.redo_label == "8 bit"
+    assert again.project.train is not None
+
+
+def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    opened.close()
+    assert engines[0].closed
+    assert Session(lambda: engines[0], tmp_path / "studio", at_once).recoverable() is None
+
+
+def test_a_damaged_autosave_is_not_restored(session: Session, tmp_path: Path):
+    (tmp_path / "studio").mkdir(exist_ok=True)
+    (tmp_path / "studio" / "autosave.json").write_text('{"steps": [}', encoding="utf-8")
+    assert session.recoverable() is None
+
+
+def test_recent_files_and_the_theme_are_kept_from_one_start_to_the_next(opened: Session, info: Any, tmp_path: Path):
+    opened.set_theme("dark")
+    again = Session(lambda: None, tmp_path / "studio", at_once)  # type: ignore[arg-type, return-value]
+    assert again.preferences.theme == "dark"
+    assert again.preferences.recent == (info.path,)
+
+
+def test_a_loaded_recipe_that_does_not_fit_changes_nothing(opened: Session, tmp_path: Path):
+    (tmp_path / "r.yaml").write_text("layers: {c: {keep: true}}", encoding="utf-8")
+    assert opened.project is not None
+    before = opened.project.history.steps
+    with pytest.raises(StudioError, match="no layer 'c'"):
+        opened.load_recipe(str(tmp_path / "r.yaml"))
+    assert opened.project.history.steps == before
+
+
+def test_a_saved_recipe_loads_as_the_same_settings(opened: Session, tmp_path: Path):
+    assert opened.project is not None
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    opened.save_recipe(str(tmp_path / "r.yaml"))
+    opened.reset()
+    assert opened.project.settings("a").is_empty
+    opened.load_recipe(str(tmp_path / "r.yaml"))
+    assert opened.project.settings("a").prune == HALF
