@@ -102,7 +102,7 @@ def fingerprint() -> str:
 
 def venv_works() -> bool:
     """Whether the virtual environment's interpreter starts; it does not after its Python was removed."""
-    return venv_python().exists() and succeeds([str(venv_python()), "-m", "pip", "--version"])
+    return venv_python().exists() and succeeds([str(venv_python()), "-c", "import pip"])
 
 
 def make_venv() -> None:
@@ -143,13 +143,9 @@ def missing_libraries() -> set[str]:
     """Shared libraries that Qt's X11 platform plugin and web engine do not find, such as ``libxcb-cursor.so.0``."""
     if shutil.which("ldd") is None:
         return set()
-    qt = Path(output([str(venv_python()), "-c", "import PySide6; print(PySide6.__path__[0])"])) / "Qt"
-    files = (
-        qt / "plugins/platforms/libqxcb.so",
-        qt / "libexec/QtWebEngineProcess",
-        qt / "lib/libQt6WebEngineWidgets.so.6",
-    )
-    found = output(["ldd", *(str(file) for file in files if file.exists())])
+    qt_files = ("plugins/platforms/libqxcb.so", "libexec/QtWebEngineProcess", "lib/libQt6WebEngineWidgets.so.6")
+    files = [str(file) for name in qt_files for file in VENV.glob(f"lib/python*/site-packages/PySide6/Qt/{name}")]
+    found = output(["ldd", *files])
     return set(re.findall(r"^\s*(\S+) => not found", found, flags=re.MULTILINE))
 
 
@@ -189,7 +185,7 @@ def root_prefix() -> list[str] | None:
 
 
 def current_name(package: str) -> str:
-    """The name of `package` in this release: some gained the ending ``t64`` with 64-bit time (Ubuntu 24.04, Debian 13)."""
+    """The name of `package` in this release: Ubuntu 24.04 and Debian 13 added ``t64`` to some, for 64-bit time."""
     renamed = f"{package}t64"
     return renamed if output(["apt-cache", "show", "--no-all-versions", renamed]) else package
 
@@ -200,12 +196,15 @@ def current_name(package: str) -> str:
 def run(arguments: list[str]) -> int:
     """Opens the window on the sample, or without a display does the whole job on it in the terminal."""
     setup()
-    command = ["app", "--sample", "digits"] if has_display() else ["demo"]
-    if command == ["demo"]:
-        say("no display: running the demonstration without a window")
-    return status(
-        [str(venv_python()), "-m", "studio", *command, *arguments], test_environment() if command == ["demo"] else None
-    )
+    if has_display():
+        return studio(["app", "--sample", "digits", *arguments])
+    say("no display: running the demonstration without a window")
+    return studio(["demo", *arguments], headless_environment())
+
+
+def studio(arguments: list[str], environment: dict[str, str] | None = None) -> int:
+    """Starts the program and returns its exit status."""
+    return status([str(venv_python()), "-m", "studio", *arguments], environment)
 
 
 def has_display() -> bool:
@@ -216,7 +215,7 @@ def has_display() -> bool:
 def test(arguments: list[str]) -> int:
     """Runs the static checks and then the suite; `arguments` go to pytest."""
     setup(with_display_server=sys.platform == "linux")
-    environment = test_environment()
+    environment = headless_environment()
     checks = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
@@ -237,7 +236,7 @@ def tool(command: list[str], environment: dict[str, str]) -> int:
     return status([str(venv_python().with_name(command[0])), *command[1:]], environment)
 
 
-def test_environment() -> dict[str, str]:
+def headless_environment() -> dict[str, str]:
     """The environment in which no window appears and the cores are not fought over."""
     environment = dict(os.environ)
     environment.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -280,13 +279,14 @@ def main() -> int:
     """Reads the command line and carries it out."""
     parser = argparse.ArgumentParser(description="Set up, start or test Compression Studio.")
     parser.add_argument("command", choices=("run", "test", "setup"), help="what to do")
-    chosen, rest = parser.parse_known_args()
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the program or to pytest")
+    chosen = parser.parse_args()
     use_supported_python()
     if chosen.command == "setup":
         setup()
         say(f"ready: {venv_python()} -m studio")
         return 0
-    return run(rest) if chosen.command == "run" else test(rest)
+    return run(chosen.arguments) if chosen.command == "run" else test(chosen.arguments)
 
 
 if __name__ == "__main__":

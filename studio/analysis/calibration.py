@@ -78,7 +78,7 @@ class RunningMoments:
     def add(self, x: Tensor, y: Tensor | None = None) -> None:
         """Takes in a batch of the layer's inputs and, where wanted, of outputs to go with them."""
         parts = slices(self._layer, x)
-        wanted = y.split([len(part) for part in parts]) if y is not None else (None,) * len(parts)
+        wanted = torch.split(y, [len(part) for part in parts]) if y is not None else (None,) * len(parts)
         for part, output in zip(parts, wanted, strict=True):
             rows = input_rows(self._layer, part)
             self._rows += rows.shape[1]

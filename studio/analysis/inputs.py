@@ -2,12 +2,25 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 #: Kinds of layer whose work is ``x Wᵀ`` for rows x, so that ``E[x xᵀ]`` says what its inputs look like.
 HasRows = nn.Linear | Conv
+
+
+def layer_at(graph: fx.GraphModule, name: str) -> HasRows:
+    """The layer at the dotted path `name`.
+
+    Raises:
+        AttributeError: there is none.
+        TypeError: it is no linear layer or convolution.
+    """
+    layer = graph.get_submodule(name)
+    if not isinstance(layer, HasRows):
+        raise TypeError(f"{name} is a {type(layer).__name__}, which cannot be compressed")
+    return layer
 
 
 def input_rows(layer: HasRows, x: Tensor) -> Tensor:

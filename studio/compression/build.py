@@ -11,7 +11,7 @@ from studio.compression.prune import prune
 from studio.compression.quantize import find_grid, quantize
 from studio.compression.rank import factor, moment_after, resolve_rank, second_factor
 from studio.compression.stored import DenseWeight, IntegerWeight, StoredWeight
-from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings
+from studio.recipe.settings import LayerSettings
 
 
 @torch.no_grad()
@@ -24,15 +24,13 @@ def build_layer(layer: HasRows, settings: LayerSettings, fit: Fit) -> Compressed
         fit: what the result should do.
     """
     if settings.rank is not None:
-        return _factored(layer, settings, fit)
+        return _factored(layer, settings, fit, resolve_rank(layer.weight.detach().flatten(1), settings.rank))
     stored = _store(fit.weight, fit.moment, settings, layer.weight.shape)
     return compressed_like(layer, stored, fit.bias_for(stored()))
 
 
-def _factored(layer: HasRows, settings: LayerSettings, fit: Fit) -> CompressedLayer:
-    assert settings.rank is not None
+def _factored(layer: HasRows, settings: LayerSettings, fit: Fit, rank: int) -> CompressedLayer:
     W, H = fit.weight[0], None if fit.moment is None else fit.moment[0]
-    rank = resolve_rank(layer.weight.detach().flatten(1), settings.rank)
     first, second = factor(W, H, rank)
     ones = () if isinstance(layer, nn.Linear) else (1,) * len(layer.kernel_size)
     stored_first = _store(first[None], fit.moment, settings, (rank, *layer.weight.shape[1:]))
@@ -40,36 +38,19 @@ def _factored(layer: HasRows, settings: LayerSettings, fit: Fit) -> CompressedLa
         first = stored_first().flatten(1).double()
         second = second_factor(W, H, first)
     inner = moment_after(first, H)
-    stored_second = _store(
-        second[None], None if inner is None else inner[None], settings, (*second.shape, *ones)
-    )
+    stored_second = _store(second[None], None if inner is None else inner[None], settings, (*second.shape, *ones))
     product = stored_second().flatten(1) @ stored_first().flatten(1)
     return factored_like(layer, stored_first, stored_second, fit.bias_for(product))
 
 
-def _store(
-    W: Tensor, H: Tensor | None, settings: LayerSettings, shape: torch.Size | tuple[int, ...]
-) -> StoredWeight:
-    """Puts W ``[groups, rows, n]`` into the form that the settings ask for, of `shape` ``[out, in / groups, *kernel]``."""
-    pruned, keep = _pruned(W, H, settings.prune)
-    mask = None if keep is None else keep.reshape(shape)
+def _store(W: Tensor, H: Tensor | None, settings: LayerSettings, shape: tuple[int, ...]) -> StoredWeight:
+    """Puts W ``[groups, rows, n]`` into the form that the settings ask for, of `shape` ``[out, in, *kernel]``."""
+    keep = mask = None
+    if settings.prune is not None:
+        W, keep = prune(W, H, settings.prune.ratio)
+        mask = keep.reshape(shape)
     if settings.quantize is None:
-        return DenseWeight(pruned.float().reshape(shape), mask)
-    return _integers(W if keep is None else pruned, H, settings.quantize, keep, shape)
-
-
-def _pruned(W: Tensor, H: Tensor | None, settings: PruneSettings | None) -> tuple[Tensor, Tensor | None]:
-    return (W, None) if settings is None else prune(W, H, settings.ratio)
-
-
-def _integers(
-    W: Tensor,
-    H: Tensor | None,
-    settings: QuantizeSettings,
-    keep: Tensor | None,
-    shape: torch.Size | tuple[int, ...],
-) -> StoredWeight:
-    grid = find_grid(W.flatten(0, 1), settings.weight_bits, settings.granularity, settings.group_size)
-    q = quantize(W, H, grid, keep)
-    mask = None if keep is None else keep.reshape(shape)
-    return IntegerWeight(q, grid.scale, grid.bits, grid.block_size, shape, mask)
+        return DenseWeight(W.float().reshape(shape), mask)
+    chosen = settings.quantize
+    grid = find_grid(W.flatten(0, 1), chosen.weight_bits, chosen.granularity, chosen.group_size)
+    return IntegerWeight(quantize(W, H, grid, keep), grid.scale, grid.bits, grid.block_size, shape, mask)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import fx
 
 from studio.analysis.calibration import Calibration
-from studio.analysis.inputs import HasRows
+from studio.analysis.inputs import layer_at
 from studio.compression.build import build_layer
 from studio.compression.compressed import CompressedModel, with_layers
 from studio.compression.fit import layer_fit
@@ -86,8 +86,7 @@ def _each_alone(
     built = dict[str, CompressedLayer]()
     for done, name in enumerate(names):
         report(Progress(done, len(names), f"Compressing {name}"))
-        layer = graph.get_submodule(name)
-        assert isinstance(layer, HasRows)
+        layer = layer_at(graph, name)
         built[name] = build_layer(layer, plan[name], layer_fit(name, layer, calibration))
     return built
 
@@ -98,11 +97,10 @@ def _taken_over(
     """Layers of `previous` that hold for `plan` too: in a sequential fit only those before the first difference."""
     same = dict[str, CompressedLayer]()
     for layer in model.info.layers:
-        if plan.get(layer.name) == previous.settings.get(layer.name):
-            if layer.name in plan:
-                module = previous.graph.get_submodule(layer.name)
-                assert isinstance(module, CompressedLayer)
-                same[layer.name] = module
-        elif fit == "sequential":
-            break
+        module = previous.graph.get_submodule(layer.name)
+        if plan.get(layer.name) != previous.settings.get(layer.name):
+            if fit == "sequential":
+                break
+        elif isinstance(module, CompressedLayer):
+            same[layer.name] = module
     return same

@@ -46,8 +46,7 @@ class CompressedModel:
 
 def effective_weight(layer: nn.Module) -> Tensor:
     """The dense weight of a layer, compressed or not, apart from its gradient."""
-    weight = layer.effective_weight() if isinstance(layer, CompressedLayer) else layer.weight
-    assert isinstance(weight, Tensor)
+    weight = layer.effective_weight() if isinstance(layer, CompressedLayer) else layer.get_parameter("weight")
     return weight.detach()
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from studio.analysis.calibration import Calibration
@@ -65,4 +64,4 @@ def covariance(second: Tensor, mean: Tensor) -> Tensor:
 
 def _grouped(layer: HasRows) -> Tensor:
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
-    return layer.weight.detach().to(torch.float64).flatten(1).unflatten(0, (groups, -1))
+    return layer.weight.detach().double().reshape(groups, len(layer.weight) // groups, -1)

@@ -1,7 +1,7 @@
 """Layers whose weight is a `StoredWeight`: what takes the place of ``nn.Linear`` and ``nn.Conv1d-3d`` in a graph."""
 
 from abc import abstractmethod
-from typing import cast
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,9 @@ class CompressedLayer(nn.Module):
     def effective_bias(self) -> Tensor | None:
         """The bias ``[out]`` that goes with it."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return cast(Tensor, super().__call__(x))
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor: ...  # noqa: D102
 
 
 class CompressedLinear(CompressedLayer):
@@ -101,7 +102,8 @@ class Factored(CompressedLayer):
     def effective_weight(self) -> Tensor:
         """The product of the factors, ``[out, in, *kernel]``."""
         first, second = self.first.effective_weight(), self.second.effective_weight()
-        return (second.flatten(1) @ first.flatten(1)).unflatten(1, first.shape[1:])
+        product = second.flatten(1) @ first.flatten(1)
+        return product.reshape(-1, *first.shape[1:])
 
     def effective_bias(self) -> Tensor | None:
         """That of the second factor."""

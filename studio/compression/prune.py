@@ -33,12 +33,14 @@ def prune(W: Tensor, H: Tensor | None, ratio: float) -> tuple[Tensor, Tensor]:
         keep = _keep_all_but(count, W**2)
         return W * keep, keep
     H = damped(H)
-    cost = inverse_factor(H).square().sum(-2)[:, None]  # [H⁻¹]ᵢᵢ: [groups, 1, n]
-    pruned = W
+    cost = inverse_factor(H).square().sum(-2)[:, None].float()  # [H⁻¹]ᵢᵢ: [groups, 1, n]
+    wanted, seen = W.float(), H.float()  # the choice and its solution need no more than single precision
+    pruned = wanted
     for done in range(1, _ROUNDS + 1):
-        keep = _keep_all_but(count * done // _ROUNDS, pruned**2 / cost)
-        pruned = solve_kept(W, H, pruned, keep, steps=_STEPS)
-    return solve_kept(W, H, pruned, keep), keep
+        share = 1 - (1 - done / _ROUNDS) ** 3  # many at first, few at last: Zhu & Gupta 2017, arXiv 1710.01878
+        keep = _keep_all_but(round(count * share), pruned**2 / cost)
+        pruned = solve_kept(wanted, seen, pruned, keep, steps=_STEPS)
+    return solve_kept(wanted, seen, pruned, keep).double(), keep
 
 
 def _keep_all_but(count: int, saliency: Tensor) -> Tensor:

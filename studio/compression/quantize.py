@@ -39,9 +39,7 @@ class Grid:
         return values.round().clamp(*INTEGER_RANGE[self.bits])
 
 
-def find_grid(
-    W: Tensor, bits: int, granularity: Literal["tensor", "channel", "group"], group_size: int
-) -> Grid:
+def find_grid(W: Tensor, bits: int, granularity: Literal["tensor", "channel", "group"], group_size: int) -> Grid:
     """Scales with the least squared rounding error.
 
     Args:
@@ -57,7 +55,7 @@ def find_grid(
     columns = W.shape[1]
     blocks = -(-columns // group_size)
     padded = torch.nn.functional.pad(W, (0, blocks * group_size - columns))
-    return Grid(_best_scale(padded.unflatten(1, (blocks, group_size)), bits), bits, group_size)
+    return Grid(_best_scale(padded.reshape(len(W), blocks, group_size), bits), bits, group_size)
 
 
 def quantize(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None) -> Tensor:

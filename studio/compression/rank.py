@@ -15,7 +15,8 @@ def resolve_rank(W: Tensor, settings: RankSettings) -> int:
     """The rank that the settings mean for the matrix W ``[out, n]``: energy refers to its plain singular values."""
     if settings.rank is not None:
         return settings.rank
-    assert settings.energy is not None
+    if settings.energy is None:
+        raise ValueError("the settings hold neither rank nor energy")
     rows, columns = W.shape
     values = torch.linalg.svdvals(W.double()).numpy()
     return Spectrum(values, rows * columns / (rows + columns)).rank_for(settings.energy)
@@ -51,7 +52,8 @@ def second_factor(W: Tensor, H: Tensor | None, first: Tensor) -> Tensor:
     """The best second factor for a first one that is given, such as after it was rounded: ``[out, rank]``."""
     seen = first if H is None else first @ H
     gram = damped(seen @ first.mT, 1e-6)
-    return torch.linalg.solve(gram, seen @ W.mT).mT
+    solved: Tensor = torch.linalg.solve(gram, seen @ W.mT)
+    return solved.mT
 
 
 def moment_after(first: Tensor, H: Tensor | None) -> Tensor | None:

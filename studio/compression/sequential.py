@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from studio.analysis.calibration import Batch, RunningMoments
-from studio.analysis.inputs import HasRows
+from studio.analysis.inputs import HasRows, layer_at
 from studio.compression.build import build_layer
 from studio.compression.fit import Fit, covariance, plain_fit
 from studio.compression.modules import CompressedLayer
@@ -62,8 +62,7 @@ def fit_in_order(
         if node.op != "call_module" or name not in plan:
             walk.run(node)
             continue
-        layer = graph.get_submodule(name)
-        assert isinstance(layer, HasRows)
+        layer = layer_at(graph, name)
         given = walk.inputs(node)
         wanted = [layer(x) for x in given.original]
         if name not in ready:
@@ -137,13 +136,11 @@ class _SideBySide:
             del self._values[used]
 
     def _lane(self, node: fx.Node, lane: Callable[[Lanes], list[Any]]) -> list[Any]:
-        execute = getattr(self._interpreter, node.op)
-        results = []
-        for i in self._batches:
-            args = fx.map_arg(node.args, lambda n: lane(self._values[n])[i])
-            kwargs = fx.map_arg(node.kwargs, lambda n: lane(self._values[n])[i])
-            results.append(execute(node.target, args, kwargs))
-        return results
+        return [self._execute(node, {n: lane(self._values[n])[i] for n in node.all_input_nodes}) for i in self._batches]
+
+    def _execute(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (node.args, node.kwargs))
+        return getattr(self._interpreter, node.op)(node.target, args, kwargs)
 
 
 class _Peak(fx.Interpreter):

@@ -22,7 +22,8 @@ def damped(H: Tensor, share: float = DAMPING) -> Tensor:
     """H with `share` of its mean diagonal added on the diagonal; the identity for inputs that are always zero."""
     level = H.diagonal(dim1=-2, dim2=-1).mean(-1)
     level = torch.where(level > 0, share * level, 1.0)
-    return H + level[..., None, None] * torch.eye(H.shape[-1], dtype=H.dtype)
+    identity = torch.eye(H.shape[-1], dtype=H.dtype)
+    return torch.add(H, level[..., None, None] * identity)
 
 
 def inverse_factor(H: Tensor) -> Tensor:
@@ -67,9 +68,7 @@ def sweep(W: Tensor, U: Tensor, allow: Callable[[Tensor, int], Tensor]) -> Tenso
     return allowed
 
 
-def solve_kept(
-    W: Tensor, H: Tensor, start: Tensor, keep: Tensor, steps: int = 50, tolerance: float = 1e-3
-) -> Tensor:
+def solve_kept(W: Tensor, H: Tensor, start: Tensor, keep: Tensor, steps: int = 50, tolerance: float = 1e-3) -> Tensor:
     """The best weight that is zero outside `keep`: least squares for all rows at once, by conjugate gradients.
 
     Preconditioned by the diagonal of H, as ALPS (arXiv 2406.07831) does.

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, fx
 
-from studio.analysis.inputs import HasRows
+from studio.analysis.inputs import HasRows, layer_at
 from studio.compression.build import build_layer
 from studio.compression.compressed import CompressedModel, effective_weight
 from studio.compression.fit import plain_fit
@@ -93,7 +93,7 @@ def load_weights(path: Path, model: Model) -> TrainedWeights:
         raise CompressionError(f"{path.name}: these weights were trained for another model than {model.info.path}.")
     try:
         return _restore(model, header, tensors)
-    except (KeyError, AttributeError, RuntimeError) as error:
+    except (AttributeError, TypeError, RuntimeError) as error:
         raise CompressionError(f"{path.name}: the stored weights do not fit the layers they name.") from error
 
 
@@ -115,14 +115,12 @@ def _restore(model: Model, header: _Header, tensors: dict[str, Tensor]) -> Train
     """Puts the stored values into a copy of the model.
 
     Raises:
-        KeyError, AttributeError, RuntimeError: a layer or tensor is missing or of another shape.
+        AttributeError, TypeError, RuntimeError: a layer or tensor is missing or of another shape.
     """
     graph = copy.deepcopy(model.graph)
     layers = dict[str, CompressedLayer]()
     for name, stored in header.layers.items():
-        layer = graph.get_submodule(name)
-        if not isinstance(layer, HasRows):
-            raise KeyError(name)
+        layer = layer_at(graph, name)
         values = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{name}.")}
         layers[name] = _restored_layer(layer, stored, {k.removeprefix(f"{name}."): v for k, v in values.items()})
         tensors[f"{name}.weight"] = effective_weight(layers[name])

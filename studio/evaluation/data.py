@@ -1,9 +1,9 @@
 """Samples ready for a model: stored as they came, converted a block at a time, never the whole set as floats."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,9 @@ class Dataset:
         name: for people, the description's file name without its endings.
         metric: what is measured on it, a name of `studio.evaluation.metrics.METRICS`.
         classes: number of classes, None when the labels are not classes.
+
+    `identity` gives a text that tells the stored arrays and their conversion from others; it is asked for only when
+    the fingerprint is, as large files take long to hash.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Dataset:
         metric: str | None = None,
         classes: int | None = None,
         rows: Array | None = None,
-        source: str = "",
+        identity: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.metric = metric or default_metric(labels)
@@ -79,7 +82,7 @@ class Dataset:
         self._inputs = tuple(inputs)
         self._labels = labels
         self._rows = np.arange(len(inputs[0].array)) if rows is None else rows
-        self._source = source
+        self._identity = identity
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -92,7 +95,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of where the samples come from, how they are converted and which of them these are."""
-        digest = hashlib.sha256(self._source.encode())
+        digest = hashlib.sha256(self._identity().encode())
         digest.update(np.ascontiguousarray(self._rows, dtype=np.int64).tobytes())
         return digest.hexdigest()
 
@@ -126,7 +129,7 @@ class Dataset:
             metric=self.metric,
             classes=self.classes,
             rows=self._rows[np.asarray(indices, dtype=np.int64)],
-            source=self._source,
+            identity=self._identity,
         )
 
 
@@ -177,7 +180,7 @@ def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
         labels,
         metric=metric,
         classes=classes,
-        source=_content(path, path.parent / described.source),
+        identity=partial(_content, path, path.parent / described.source),
     )
 
 

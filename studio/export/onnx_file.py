@@ -17,7 +17,7 @@ from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
 from studio.export.onnx_weights import initializer, stored_integers, write_out
 from studio.export.translate import TRANSLATIONS
 from studio.models.layer import ModelInfo, TensorSpec
-from studio.models.model import example_inputs
+from studio.models.model import DEFAULT_SIZE, example_inputs
 
 #: First version with int4 and with scales for blocks.
 OPSET = 21
@@ -25,17 +25,19 @@ OPSET = 21
 #: Raised with every change that makes files of another size, so that remembered sizes are measured anew.
 WRITER_VERSION = 1
 
+#: What every entry of these attributes of a convolution is when they are left out.
+_CONV_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
+
 #: Largest message that protobuf can hold.
 _LIMIT = 2**31 - 1
 
 
-def write_onnx(graph: fx.GraphModule, info: ModelInfo, path: Path, free_size: int = 16) -> None:
-    """Writes `graph` with the inputs and outputs of `info`; free dimensions stay free.
+def onnx_bytes(graph: fx.GraphModule, info: ModelInfo, free_size: int = DEFAULT_SIZE) -> bytes:
+    """`graph` as an ONNX file with the inputs and outputs of `info`; free dimensions stay free.
 
     Args:
         graph: in eval mode, its layers at the paths of ``info.layers``, compressed or not.
         info: the original.
-        path: overwritten.
         free_size: size that free dimensions other than the batch have in the example the graph is traced with.
 
     Raises:
@@ -46,7 +48,13 @@ def write_onnx(graph: fx.GraphModule, info: ModelInfo, path: Path, free_size: in
     proto = ir.to_proto(model)
     if proto.ByteSize() > _LIMIT:
         raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.")
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def write_onnx(graph: fx.GraphModule, info: ModelInfo, path: Path, free_size: int = DEFAULT_SIZE) -> None:
+    """Writes what `onnx_bytes` gives to `path`."""
+    path.write_bytes(onnx_bytes(graph, info, free_size))
 
 
 def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Model:
@@ -69,9 +77,10 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
     return program.model
 
 
-def _free_dimensions(spec: TensorSpec) -> dict[int, object]:
-    free = torch.export.Dim.DYNAMIC
-    return {axis: free for axis, size in enumerate(spec.shape) if size is None}
+def _free_dimensions(spec: TensorSpec) -> dict[int, str]:
+    """Names of the free dimensions by axis."""
+    free = (axis for axis, size in enumerate(spec.shape) if size is None)
+    return {axis: f"{spec.name}_{axis}" if axis else "batch" for axis in free}
 
 
 def _reason(error: BaseException) -> str:
@@ -113,8 +122,10 @@ def _tidy(model: ir.Model, layers: Collection[str], parameters: Collection[str])
     name_all(graph, places, named, parameters)
     for node in graph:
         _strip(node)
-    for value in graph.initializers.values():
+    for value in list(graph.initializers.values()):
         _forget_type(value)
+        if not value.uses():
+            del graph.initializers[value.name]
     model.producer_name, model.producer_version = "compression-studio", studio.__version__
     graph.name = "model"
     model.metadata_props.clear()
@@ -135,14 +146,27 @@ def _separate_biases(graph: ir.Graph, places: dict[ir.Node, Place | None]) -> No
 
 
 def _strip(node: ir.Node) -> None:
+    """Takes away what the node does without: notes, inner types, attributes that say what goes without saying."""
     node.metadata_props.clear()
     node.doc_string = None
-    for name, value in _defaults(node).items():
-        if name in node.attributes and node.attributes[name].value == value:
-            del node.attributes[name]
+    for name in [name for name, attribute in node.attributes.items() if _is_default(node, attribute)]:
+        del node.attributes[name]
     for value in node.outputs:
         if not value.is_graph_output():
             _forget_type(value)
+
+
+def _is_default(node: ir.Node, attribute: ir.Attr) -> bool:
+    value = attribute.value
+    if node.op_type == "Conv" and attribute.name in _CONV_DEFAULTS:
+        return set(value) <= {_CONV_DEFAULTS[attribute.name]}
+    if node.op_type == "DequantizeLinear" or node.domain:
+        return False
+    known = onnx.defs.get_schema(node.op_type, OPSET, "").attributes.get(attribute.name)
+    if known is None or not known.default_value.name:
+        return False
+    default = onnx.helper.get_attribute_value(known.default_value)
+    return bool(value == (default.decode() if isinstance(default, bytes) else default))
 
 
 def _forget_type(value: ir.Value) -> None:
@@ -150,14 +174,3 @@ def _forget_type(value: ir.Value) -> None:
     value.type = None
     value.shape = None
     value.metadata_props.clear()
-
-
-def _defaults(node: ir.Node) -> dict[str, object]:
-    """Attribute values that go without saying."""
-    schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
-    defaults: dict[str, object] = {
-        name: onnx.helper.get_attribute_value(attribute.default_value)
-        for name, attribute in schema.attributes.items()
-        if attribute.default_value.name
-    }
-    return defaults

@@ -83,7 +83,7 @@ def name_all(graph: ir.Graph, places: Places, named: Collection[ir.Node], keep: 
 def _node_name(node: ir.Node, place: Place | None) -> str:
     if place is None:
         return node.op_type
-    return place.part if node.op_type in _WEIGHT_INPUT else f"{place.part}.{node.op_type}"
+    return place.part if node.op_type in _WEIGHT_INPUT else f"{place.layer}.{node.op_type}"
 
 
 def _parameter_names(
@@ -109,7 +109,7 @@ def _output_names(node: ir.Node, places: Places) -> Iterator[tuple[ir.Value, str
         if place is None:
             name = str(node.name)
         elif place in users:
-            name = f"{place.part}.{node.op_type}"
+            name = f"{place.layer}.{node.op_type}"
         else:
             name = place.part if place.layer in {user.layer for user in users if user} else place.layer
         yield value, f"{name}.{position}" if position else name

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtCore import QSize
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from studio.distillation.settings import DistillSettings
@@ -41,6 +41,8 @@ class DistillForm(QScrollArea):
         grid.setRowStretch(len(self.editors), 1)
         self.setWidget(page)
         self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(page.minimumSizeHint().width() + 12)
 
     def settings(self) -> DistillSettings:
         """What is shown, as one value."""

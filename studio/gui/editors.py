@@ -70,6 +70,7 @@ class NumberEditor(FieldEditor):
         self.spin.setSuffix(f" {spec.unit}" if spec.unit else "")
         self.spin.setMinimumWidth(92)
         self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setMinimumWidth(56)
         self.switch = QCheckBox()
         self.switch.setVisible(spec.optional)
         self.switch.setChecked(True)

@@ -64,5 +64,5 @@ def report_lines(report: ExportReport) -> list[tuple[str, str]]:
         (f"{metric}, preview", measurement_text(report.preview)),
         (f"{metric}, exported file", measurement_text(report.exported)),
         ("Samples compared", count_text(report.exported.samples)),
-        ("Largest output difference", f"{report.max_error:.2g} of {report.output_scale:.3g}"),
+        ("Largest output difference", f"{report.max_error:.1e}  (outputs reach {report.output_scale:.3g})"),
     ]

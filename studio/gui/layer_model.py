@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 
-from studio.gui.text import bytes_text, count_text, drop_text, kind_text, percent_text, settings_chips, shape_text
+from studio.gui.text import bytes_text, count_text, drop_short, kind_text, percent_text, settings_chips, shape_text
 from studio.models.layer import METHODS, OK, Layer
 from studio.session.session import Change, Session
 
@@ -84,7 +84,7 @@ class LayerModel(QAbstractTableModel):
             return self._columns[section].title
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._columns[section].help
-        return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and self._columns[section].is_number else None
+        return _alignment(self._columns[section]) if role == Qt.ItemDataRole.TextAlignmentRole else None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text, raw value, alignment and tooltip of a cell."""
@@ -112,7 +112,7 @@ class LayerModel(QAbstractTableModel):
             ),
             Column("Settings", "What is chosen for the layer", self._chips, self._chips),
             Column("Size now", "Bytes the layer takes with these settings", self._bytes, lambda la: bytes_text(self._bytes(la)), True),
-            Column("Drop", "Measured drop with only this layer compressed", self._drop_value, self._drop_text, True),
+            Column("Drop", "Measured drop, in points, with only this layer compressed", self._drop_value, self._drop_short, True),
             Column("Shape", "Weight as out × in × kernel", lambda la: la.parameters, lambda la: shape_text(la.shape)),
             Column("Kind", "Kind of layer", lambda la: la.kind, lambda la: kind_text(la.kind)),
             Column("Parameters", "Weights and biases", lambda la: la.parameters, lambda la: count_text(la.parameters), True),
@@ -128,7 +128,7 @@ class LayerModel(QAbstractTableModel):
 
     def _chips(self, layer: Layer) -> str:
         project = self._session.project
-        return "  ".join(settings_chips(project.recipe.settings_for(layer))) if project is not None else ""
+        return " · ".join(settings_chips(project.recipe.settings_for(layer))) if project is not None else ""
 
     def _drop(self, layer: Layer) -> Any:
         project = self._session.project
@@ -140,7 +140,7 @@ class LayerModel(QAbstractTableModel):
 
     def _drop_text(self, layer: Layer) -> str:
         drop = self._drop(layer)
-        return drop_text(drop) if drop is not None else ""
+        return drop_short(drop) if drop is not None else ""
 
     def _follow(self, change: Change) -> None:
         if "model" in change.kinds:
@@ -162,6 +162,10 @@ class LayerModel(QAbstractTableModel):
         if rows:
             last = len(self._columns) - 1
             self.dataChanged.emit(self.index(min(rows), 0), self.index(max(rows), last))
+
+
+def _alignment(column: Column) -> int:
+    return _RIGHT if column.is_number else int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 
 
 def layer_help(layer: Layer) -> str:

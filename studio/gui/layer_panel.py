@@ -61,11 +61,10 @@ class LayerPanel(QWidget):
             return
         if self._layer is None or (change.layers and self._layer not in change.layers):
             return
-        if "spectrum" in change.kinds:
-            self._show_spectrum(self._session.spectra[self._layer])
         if change.kinds & {"recipe", "data"}:
             self._session.view_weights(self._layer)
-        self._show_rank()
+        if self._layer in self._session.spectra:
+            self._show_spectrum(self._session.spectra[self._layer])
 
     def _show_weights(self, layer: str, view: WeightView) -> None:
         if layer == self._layer:

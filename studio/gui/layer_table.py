@@ -30,7 +30,7 @@ from studio.gui.selection import Selection
 from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
-_WIDTHS = {"Layer": 132, "Share": 96, "Settings": 138, "Size now": 78, "Drop": 128, "Shape": 110, "Kind": 70, "Parameters": 90}
+_WIDTHS = {"Layer": 122, "Share": 66, "Settings": 122, "Size now": 76, "Drop": 60, "Shape": 104, "Kind": 70, "Parameters": 90}
 
 
 class LayerFilter(QSortFilterProxyModel):
@@ -94,7 +94,9 @@ class LayerTable(QWidget):
         self._selection = selection
         self.filter = LayerFilter()
         self.filter.setSourceModel(model)
-        self.search = QLineEdit(placeholderText="Filter by name")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Filter by name")
+        self.search.setProperty("role", "search")
         self.search.setAccessibleName("Filter layers by name")
         self.search.setToolTip("Show only layers whose name holds this text (Ctrl+F)")
         self.search.setClearButtonEnabled(True)

@@ -98,7 +98,8 @@ class MainWindow(QMainWindow):
             self._dock("Settings", self.settings, _RIGHT),
             self._dock("Variants and jobs", self.bottom, _BOTTOM),
         ]
-        self.resizeDocks(self.docks[:2], [470, 300], Qt.Orientation.Horizontal)
+        self.docks[2].setTitleBarWidget(QWidget())  # its tabs are title enough
+        self.resizeDocks(self.docks[:2], [476, 300], Qt.Orientation.Horizontal)
         self.resizeDocks(self.docks[2:], [210], Qt.Orientation.Vertical)
         self.statusBar().addPermanentWidget(self.data, 1)
         for dock in self.docks:

@@ -5,7 +5,7 @@ from typing import Any
 from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout, QWidget
 
-from studio.gui.labels import ElidedLabel, label
+from studio.gui.labels import ElidedLabel, label, set_tone
 from studio.gui.method_section import MethodSection
 from studio.gui.methods import PruneForm, QuantizeForm, RankForm
 from studio.gui.savings import method_saving
@@ -40,6 +40,9 @@ class SettingsPanel(QScrollArea):
         self._detail = label("", "detail", wrap=True)
         self._size = label("", "detail", wrap=True)
         self._size.setAccessibleName("Size of the selection")
+        self._notes = label("", "detail", wrap=True)
+        self._notes.setAccessibleName("Remarks on the size")
+        set_tone(self._notes, "warn")
         self.keep = QCheckBox("&Keep as it is")
         self.keep.setToolTip(str(LayerSettings.model_fields["keep"].description))
         self.keep.toggled.connect(lambda on: self._edit("keep", on, merge=False))
@@ -62,7 +65,7 @@ class SettingsPanel(QScrollArea):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(8, 8, 12, 8)
         layout.setSpacing(8)
-        for widget in (self._title, self._detail, self._size, self.keep, *self.sections.values()):
+        for widget in (self._title, self._detail, self._size, self._notes, self.keep, *self.sections.values()):
             layout.addWidget(widget)
         layout.addStretch(1)
         self.setWidget(page)
@@ -100,6 +103,7 @@ class SettingsPanel(QScrollArea):
             self._show_section(name, section, layers, chosen)
 
     def _show_head(self, layers: list[Layer]) -> None:
+        self._show_notes(layers)
         if not layers:
             self._title.setText("No layer selected")
             self._detail.setText("Select one or more layers in the table to choose what is done to them.")
@@ -115,6 +119,14 @@ class SettingsPanel(QScrollArea):
         same = f"{bytes_text(before)}, unchanged"
         self._size.setText(same if before == now else f"{bytes_text(before)} → {bytes_text(now)}  ·  {ratio_text(before, now)}")
 
+    def _show_notes(self, layers: list[Layer]) -> None:
+        """Why a number does not move as one might think, each remark once."""
+        cost = self._session.cost
+        costs = [cost.layers[layer.name] for layer in layers] if cost is not None else []
+        notes = list(dict.fromkeys(note for layer_cost in costs for note in layer_cost.notes))
+        self._notes.setText("\n".join(notes))
+        self._notes.setVisible(bool(notes))
+
     def _show_section(
         self, name: str, section: MethodSection, layers: list[Layer], chosen: dict[str, LayerSettings]
     ) -> None:
@@ -127,8 +139,7 @@ class SettingsPanel(QScrollArea):
         notes = ["The selected layers differ here; an edit makes them equal."] if mixed else []
         saving = ""
         if on:
-            saving = method_saving(self._session, [layer.name for layer in able], name)
-            notes += self._notes(name, able)
+            saving = method_saving(self._session, able, name)
         if len(able) < len(layers) and able:
             notes.append(f"Applies to {len(able)} of {len(layers)} layers.")
         section.show_state(on, self._reason(name, layers, chosen), saving, "\n".join(notes))
@@ -143,10 +154,6 @@ class SettingsPanel(QScrollArea):
     def _bytes(self, layer: Layer) -> int:
         cost = self._session.cost
         return cost.layers[layer.name].bytes if cost is not None and layer.name in cost.layers else layer.bytes
-
-    def _notes(self, name: str, layers: list[Layer]) -> list[str]:
-        """What there is to know about the cost of a method, each remark once."""
-        raise NotImplementedError
 
     def _switch(self, name: str, on: bool) -> None:
         able = [layer for layer in self._layers() if layer.allows(name)]

@@ -111,6 +111,8 @@ class SpectrumPanel(QWidget):
         item.showAxis("right")
         item.scene().addItem(view)
         item.getAxis("right").linkToView(view)
+        item.getAxis("right").setLogMode(False)
+        item.getAxis("right").enableAutoSIPrefix(False)
         item.getAxis("right").setLabel(text)
         view.setXLink(item.getViewBox())
         view.setYRange(0, 100, padding=0.02)

@@ -8,7 +8,9 @@ QToolTip { color: $text; background: $raised; border: 1px solid $border; padding
 QMainWindow::separator { background: $border; width: 1px; height: 1px; margin: 3px; }
 QStatusBar { border-top: 1px solid $border; }
 QStatusBar::item { border: none; }
-QMenuBar { background: $window; }
+QMenuBar { background: $window; padding: 2px 4px; }
+QMenuBar::item { padding: 4px 10px; border-radius: 4px; }
+QMenuBar::item:selected { background: $selection; }
 
 QLabel[role="caption"] { color: $muted; font-weight: 600; }
 QLabel[role="detail"], QLabel[role="reason"] { color: $muted; }
@@ -31,21 +33,21 @@ QPushButton:hover, QToolButton[role="button"]:hover { border-color: $accent; }
 QPushButton:pressed { background: $selection; }
 QPushButton:focus, QToolButton[role="button"]:focus { border: 1px solid $accent; }
 QPushButton:disabled, QToolButton[role="button"]:disabled { color: $muted; background: $window; }
-QPushButton[role="primary"] { background: $accent; border-color: $accent; color: $on_accent; font-weight: 600; }
-QPushButton[role="primary"]:hover, QPushButton[role="primary"]:focus { border-color: $text; }
-QPushButton[role="primary"]:disabled { background: $raised; border-color: $border; color: $muted; }
+QPushButton[role="primary"], QToolButton[role="primary"] {
+    background: $accent; border: 1px solid $accent; border-radius: 6px; padding: 5px 12px; color: $on_accent;
+    font-weight: 600;
+}
+QPushButton[role="primary"]:hover, QPushButton[role="primary"]:focus,
+QToolButton[role="primary"]:hover, QToolButton[role="primary"]:focus { border-color: $text; }
+QPushButton[role="primary"]:disabled, QToolButton[role="primary"]:disabled { background: $raised; border-color: $border; color: $muted; }
 QPushButton[role="link"] { background: transparent; border: none; color: $accent; padding: 2px; text-align: left; }
 QPushButton[role="link"]:hover, QPushButton[role="link"]:focus { text-decoration: underline; }
 
-QLineEdit, QComboBox, QSpinBox, QDoubleSpinBox {
+QLineEdit[role="search"] {
     background: $base; border: 1px solid $border; border-radius: 5px; padding: 3px 6px; min-height: 18px;
     selection-background-color: $accent; selection-color: $on_accent;
 }
-QLineEdit:focus, QComboBox:focus, QSpinBox:focus, QDoubleSpinBox:focus { border-color: $accent; }
-QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled {
-    color: $muted; background: $window;
-}
-QComboBox QAbstractItemView { background: $base; border: 1px solid $border; }
+QLineEdit[role="search"]:focus { border-color: $accent; }
 
 QTableView {
     background: $base; border: 1px solid $border; border-radius: 6px; gridline-color: $border;
@@ -67,10 +69,22 @@ QTabBar::tab:focus { color: $accent; }
 QDockWidget { font-weight: 600; color: $muted; }
 QDockWidget::title { background: $window; padding: 6px 8px; border-bottom: 1px solid $border; }
 
+QScrollBar { background: transparent; border: none; }
+QScrollBar:vertical { width: 10px; }
+QScrollBar:horizontal { height: 10px; }
+QScrollBar::handle { background: $border; border-radius: 4px; margin: 1px; }
+QScrollBar::handle:vertical { min-height: 28px; }
+QScrollBar::handle:horizontal { min-width: 28px; }
+QScrollBar::handle:hover { background: $muted; }
+QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
+QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
+
 QProgressBar {
     background: $raised; border: none; border-radius: 4px; min-height: 8px; max-height: 8px; color: transparent;
 }
 QProgressBar::chunk { background: $accent; border-radius: 4px; }
+QProgressBar[role="thin"] { min-height: 3px; max-height: 3px; border-radius: 1px; }
+QProgressBar[role="thin"]::chunk { border-radius: 1px; }
 QScrollArea { border: none; background: transparent; }
 QScrollArea > QWidget > QWidget { background: transparent; }
 """)

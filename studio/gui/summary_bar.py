@@ -23,7 +23,7 @@ _FITS = {"layer": "each layer fitted alone", "sequential": "layers fitted in ord
 
 
 class Card(QFrame):
-    """A caption, a large value, and a line of detail."""
+    """A caption, a large value, a line of detail, and a bar while something is going on."""
 
     def __init__(self, caption: str, width: int) -> None:
         super().__init__()
@@ -32,11 +32,19 @@ class Card(QFrame):
         self.value = ElidedLabel(role="value")
         self.value.setAccessibleName(caption)
         self.detail = ElidedLabel(role="detail")
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setProperty("role", "thin")
+        self.progress.setAccessibleName(f"Progress of {caption}")
+        keep_room = self.progress.sizePolicy()
+        keep_room.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(keep_room)
+        self.progress.hide()
         self.setMinimumWidth(width)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 6, 12, 6)
-        layout.setSpacing(1)
-        for widget in (self.caption, self.value, self.detail):
+        layout.setContentsMargins(12, 6, 12, 4)
+        layout.setSpacing(2)
+        for widget in (self.caption, self.value, self.detail, self.progress):
             layout.addWidget(widget)
 
 
@@ -45,7 +53,7 @@ class SummaryBar(QWidget):
 
     Args:
         session: whose numbers are shown.
-        actions: commands offered as buttons on the right.
+        actions: commands offered as buttons on the right; the last one is the goal of it all.
     """
 
     def __init__(self, session: Session, actions: list[QAction]) -> None:
@@ -54,15 +62,6 @@ class SummaryBar(QWidget):
         self.size = Card("Size", 190)
         self.accuracy = Card("Accuracy", 250)
         self.operations = Card("Operations", 120)
-        self._progress = QProgressBar()
-        self._progress.setTextVisible(False)
-        self._progress.setAccessibleName("Progress of the measurement")
-        self._progress.setFixedHeight(4)
-        self._progress.setStyleSheet("min-height: 4px; max-height: 4px;")
-        keep_room = self._progress.sizePolicy()
-        keep_room.setRetainSizeWhenHidden(True)
-        self._progress.setSizePolicy(keep_room)
-        self.accuracy.layout().addWidget(self._progress)  # type: ignore[union-attr]
         self._lay_out(actions)
         session.changed.connect(self._show)
         session.preview.changed.connect(self._show)
@@ -76,7 +75,7 @@ class SummaryBar(QWidget):
         layout.addWidget(self.accuracy, 4)
         layout.addWidget(self.operations, 2)
         for action in actions:
-            layout.addWidget(_button(action))
+            layout.addWidget(_button(action, "primary" if action is actions[-1] else "button"))
 
     def _show(self) -> None:
         if self._session.project is None:
@@ -104,12 +103,12 @@ class SummaryBar(QWidget):
         result, status = preview.result, preview.status
         card.caption.setText(_caption(result))
         measuring = status.state is PreviewState.MEASURING
-        self._progress.setVisible(measuring)
+        card.progress.setVisible(measuring)
         if status.progress is not None and status.progress.total:
-            self._progress.setRange(0, status.progress.total)
-            self._progress.setValue(status.progress.done)
+            card.progress.setRange(0, status.progress.total)
+            card.progress.setValue(status.progress.done)
         else:
-            self._progress.setRange(0, 0)
+            card.progress.setRange(0, 0)
         if status.state is PreviewState.FAILED:
             card.value.setText("not measured")
             card.detail.setText(status.message)
@@ -149,11 +148,11 @@ def _detail(result: Result, measuring: bool) -> str:
     return "  ·  ".join(parts)
 
 
-def _button(action: QAction) -> QToolButton:
+def _button(action: QAction, role: str) -> QToolButton:
     """A labelled button for a command; its tooltip carries the shortcut and, when disabled, the reason."""
     button = QToolButton()
     button.setDefaultAction(action)
-    button.setProperty("role", "button")
+    button.setProperty("role", role)
     button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
     button.setMinimumHeight(32)
     return button

@@ -92,6 +92,11 @@ def drop_text(drop: Measurement) -> str:
     return f"{sign}{abs(drop.value):.2f} ± {half:.2f}{unit}"
 
 
+def drop_short(drop: Measurement) -> str:
+    """A drop without its interval, for narrow columns: ``"−0.70"``."""
+    return f"{-drop.value:+.2f}".replace("-", MINUS)
+
+
 def duration_text(seconds: float) -> str:
     """A duration to the precision that matters: ``"45 s"``, ``"3 min 20 s"``, ``"2 h 5 min"``."""
     whole = max(0, round(seconds))
@@ -113,17 +118,17 @@ def kind_text(kind: str) -> str:
 
 
 def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
-    """What is chosen for a layer, one short text a method: ``("50 % zeros", "rank 48", "4 bit g32")``."""
+    """What is chosen for a layer, one short text a method: ``("50 %", "r48", "4b g32")``."""
     if settings.keep:
         return ("kept",)
     chips = []
     if settings.prune is not None:
-        chips.append(f"{100 * settings.prune.ratio:.3g} % zeros")
+        chips.append(f"{100 * settings.prune.ratio:.3g} %")
     if settings.rank is not None:
         rank, energy = settings.rank.rank, settings.rank.energy
-        chips.append(f"rank {rank}" if rank is not None else f"{100 * (energy or 0):.4g} % energy")
+        chips.append(f"r{rank}" if rank is not None else f"{100 * (energy or 0):.4g} % E")
     if settings.quantize is not None:
-        chips.append(f"{settings.quantize.weight_bits} bit{_scales(settings.quantize)}")
+        chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}")
     return tuple(chips)
 
 

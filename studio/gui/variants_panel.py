@@ -95,7 +95,7 @@ class VariantsPanel(QWidget):
         self.go = QPushButton("Go to variant")
         self.go.clicked.connect(self._choose)
         self._plot = Plot(theme, "Accuracy of the variants against their size", bottom="size, kB", left="")
-        self.points = pg.ScatterPlotItem(size=11, hoverable=True, tip=None)
+        self.points = pg.ScatterPlotItem(size=11, hoverable=True, tip=self._tip)
         self._plot.item.addItem(self.points)
         self._plot.painted(lambda c: self.points.setBrush(c.compressed))
         self._plot.painted(lambda c: self.points.setPen(c.base))
@@ -155,6 +155,9 @@ class VariantsPanel(QWidget):
         if measured and measured[0][1].result is not None:
             self._plot.title("left", metric_name(measured[0][1].result.metric.name).split(" with ")[0])
         self._show_go()
+
+    def _tip(self, x: float, y: float, data: int) -> str:
+        return f"{self.model.variant(data).name}: {x:.1f} kB, {y:.2f}"
 
     def _show_go(self) -> None:
         chosen = self.table.selectionModel().hasSelection()

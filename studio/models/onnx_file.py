@@ -75,8 +75,9 @@ def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
         if len(model.functions):
             model = inliner.inline_local_functions(model)
         _check_known(model)
-        onnx.checker.check_model(model)
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        onnx.checker.check_model(model)  # after the inference, since it wants a shape for every output
+        return model
     except _DAMAGED as error:
         raise ModelFileError(f"The ONNX file is damaged or not an ONNX file: {_first_line(error)}") from error
 

@@ -19,7 +19,7 @@ from studio.progress import Progress, Report, silent
 MAX_BYTES = 2**31 - 1
 
 #: Sizes tried for free dimensions other than the batch until the model runs.
-_SIZES = (DEFAULT_SIZE, 32, 64, 128, 224)
+_SIZES = (DEFAULT_SIZE, 8, 32, 64, 128, 224)
 
 _Importer = Callable[[bytes, Path], tuple[fx.GraphModule, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]
 _IMPORTERS: dict[str, _Importer] = {"onnx": import_onnx, "pt2": import_pt2}

@@ -88,8 +88,8 @@ class History(Generic[State]):
         """Goes one step back; False when there is none."""
         if self._cursor == 0:
             return False
-        self.seal()
         self._cursor -= 1
+        self.seal()  # an edit from here on is another one
         return True
 
     def redo(self) -> bool:

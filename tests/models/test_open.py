@@ -34,15 +34,10 @@ def test_every_form_gives_the_outputs_of_the_network_it_came_from(networks, expo
 @pytest.mark.parametrize(("network", "form"), [pair for pair in EVERY if pair[1] != "export.pt2"])
 def test_an_imported_graph_equals_onnx_runtime(exported, network, form):
     model = open_model(exported(network, form))
-    inputs = model.example(batch=3, seed=5) if form != "free.onnx" else networks_fit(model)
+    inputs = model.example(batch=3, seed=5)
     session = ort.InferenceSession(exported(network, form))
     feed = {spec.name: x.numpy() for spec, x in zip(model.info.inputs, inputs, strict=True)}
     np.testing.assert_allclose(model.graph(*inputs).detach().numpy(), session.run(None, feed)[0], atol=1e-5)
-
-
-def networks_fit(model):
-    """Inputs whose free length stays within the positions that the transformer has."""
-    return tuple(x[:, :9] if x.dim() == 2 else x for x in model.example(batch=3))
 
 
 @pytest.mark.parametrize(("network", "form"), EVERY)
@@ -95,7 +90,7 @@ def test_every_parameter_of_a_copy_can_be_trained(exported, network, form):
     model = open_model(exported(network, form))
     before = {name: p.clone() for name, p in model.graph.named_parameters()}
     graph = copy.deepcopy(model.graph).train()
-    graph(*networks_fit(model)).square().mean().backward()
+    graph(*model.example()).square().mean().backward()
     assert [name for name, p in graph.named_parameters() if p.grad is None] == []
     assert all(torch.equal(p, before[name]) for name, p in model.graph.named_parameters())
 

@@ -43,7 +43,7 @@ class ScriptedEngine:
     def start(self, request: Request[Any], *, lane: Lane, report: Any = None, publish: Any = None) -> Call[Any]:
         asked = Asked(request, Call(), report, publish, lane)
         self.asked.append(asked)
-        at_once = {OpenModel: self.info, CheckData: 100, MeasureExportSize: 2000}
+        at_once = {OpenModel: self.info, CheckData: 100, MeasureExportSize: 7500}
         if type(request) in at_once:
             asked.answer(at_once[type(request)])
         return asked.call
@@ -61,15 +61,15 @@ class ScriptedEngine:
 
 
 def layer(name: str) -> Layer:
-    return Layer(name, "linear", (8, 6), 1, True, 56, 224, 48, dict.fromkeys(METHODS, OK))
+    return Layer(name, "linear", (32, 24), 1, True, 800, 3200, 768, dict.fromkeys(METHODS, OK))
 
 
 @pytest.fixture
 def info(tmp_path: Path) -> ModelInfo:
     path = tmp_path / "model.onnx"
     path.touch()
-    spec = (TensorSpec("x", "float32", (None, 6)),)
-    return ModelInfo(str(path), "onnx", "f" * 64, spec, spec, (layer("a"), layer("b")), 112, 1500, 96)
+    spec = (TensorSpec("x", "float32", (None, 24)),)
+    return ModelInfo(str(path), "onnx", "f" * 64, spec, spec, (layer("a"), layer("b")), 1600, 7000, 1536)
 
 
 @pytest.fixture

@@ -163,9 +163,9 @@ def test_a_rank_by_energy_is_costed_once_its_spectrum_is_known(opened: Session, 
     assert opened.cost is not None
     opened.edit_layers(["a"], "Energy", rank=RankSettings(energy=0.9))
     asked = engines[0].of(ViewSpectrum)[-1]
-    asked.answer(Spectrum(np.array([3.0, 1.0, 0.5, 0.1, 0.1, 0.1]), 48 / 14))
+    asked.answer(Spectrum(np.array([3.0, 1.0, 0.5, 0.1, 0.1, 0.1]), 32 * 24 / 56))
     assert opened.cost is not None
-    assert opened.cost.layers["a"].parameters == 2 * (8 + 6) + 8  # σ² keep 9/10.28 at rank 1, 10/10.28 at rank 2
+    assert opened.cost.layers["a"].parameters == 2 * (32 + 24) + 32  # 9/10.28 of σ² at rank 1, 10/10.28 at rank 2
 
 
 def test_a_distillation_becomes_a_variant_and_a_step_that_can_be_undone(

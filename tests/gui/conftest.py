@@ -1,0 +1,182 @@
+"""A session whose engine answers at once from a script: real widgets and a real session without torch."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from studio.analysis.views import Spectrum, WeightView
+from studio.distillation.settings import DistillOutcome, TrainingPoint
+from studio.engine.door import Call, Lane, unpublished
+from studio.engine.requests import (
+    CheckData,
+    Distill,
+    Export,
+    MeasureExportSize,
+    OpenModel,
+    Preview,
+    Request,
+    ViewSpectrum,
+    ViewWeights,
+)
+from studio.evaluation.result import Measurement, Result
+from studio.export.report import ExportReport
+from studio.gui.theme import Scheme, Theme
+from studio.models.layer import METHODS, OK, Layer, ModelInfo, TensorSpec
+from studio.progress import silent
+from studio.session.session import Session
+
+SAMPLES = 1000
+SHAPES = {
+    "stem": (16, 1, 3, 3),
+    "block1.conv1": (16, 16, 3, 3),
+    "block1.conv2": (16, 16, 3, 3),
+    "block2.conv1": (32, 16, 3, 3),
+    "head": (10, 32),
+}
+TINY = "A single input channel has no rank to cut."
+
+
+def make_layer(name: str, shape: tuple[int, ...]) -> Layer:
+    """A layer that allows everything, except that the stem has no rank to cut."""
+    parameters = int(np.prod(shape)) + shape[0]
+    methods = {method: OK for method in METHODS} | ({"rank": TINY} if name == "stem" else {})
+    kind = "conv2d" if len(shape) == 4 else "linear"
+    return Layer(name, kind, shape, 1, True, parameters, 4 * parameters, 196 * parameters, methods)
+
+
+def model_info(path: str = "/models/digits.onnx") -> ModelInfo:
+    """Four convolutions and a linear layer."""
+    layers = tuple(make_layer(name, shape) for name, shape in SHAPES.items())
+    parameters = sum(layer.parameters for layer in layers)
+    macs = sum(layer.macs for layer in layers)
+    inputs = (TensorSpec("x", "float32", (None, 1, 14, 14)),)
+    outputs = (TensorSpec("y", "float32", (None, 10)),)
+    return ModelInfo(path, "onnx", "0" * 64, inputs, outputs, layers, parameters, 4 * parameters + 900, macs)
+
+
+def spectrum(shape: tuple[int, ...]) -> Spectrum:
+    """Singular values that halve every second rank."""
+    rows, columns = shape[0], int(np.prod(shape[1:]))
+    values = 3.0 * 0.5 ** (np.arange(min(rows, columns)) / 2)
+    return Spectrum(values, rows * columns / (rows + columns))
+
+
+def weight_view(compressed: bool) -> WeightView:
+    """A bell of 61 bins; compressed to every fourth bin."""
+    edges = np.linspace(-0.6, 0.6, 62)
+    bell = np.round(400 * np.exp(-(((edges[:-1] + edges[1:]) / 2 / 0.2) ** 2) / 2))
+    kept = np.where(np.arange(61) % 4 == 0, 4 * bell, 0.0)
+    return WeightView(
+        edges,
+        bell,
+        kept if compressed else None,
+        0.5 if compressed else 0.0,
+        0.001,
+        0.2,
+        -0.6,
+        0.6,
+        21.4 if compressed else None,
+        0.083 if compressed else None,
+    )
+
+
+class ScriptedEngine:
+    """Answers every request at once, on the caller's thread; `hold` keeps jobs from ending.
+
+    Attributes:
+        asked: every request, oldest first.
+        hold: leaves distillations unanswered after their points.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Request[Any]] = []
+        self.hold = False
+        self.fail: BaseException | None = None
+
+    def start(
+        self,
+        request: Request[Any],
+        *,
+        lane: Lane = Lane.LOOK,
+        report: Callable[..., None] = silent,
+        publish: Callable[[object], None] = unpublished,
+    ) -> Call[Any]:
+        """See `studio.engine.door.Engine.start`."""
+        self.asked.append(request)
+        call: Call[Any] = Call()
+        if self.fail is not None:
+            call.future.set_exception(self.fail)
+        elif isinstance(request, Distill):
+            for step in range(1, 9):
+                value = 90.0 + step if step % 2 == 0 else None
+                publish(TrainingPoint(step * 10, 100, step / 40, 2.0 / step, 0.01, value, 3.0 * step))
+            if not self.hold:
+                call.future.set_result(DistillOutcome("/weights/abc", "top1", 98.4, 90.1, 97.9, 1, 12.0))
+        else:
+            call.future.set_result(answer(request))
+        return call
+
+    def close(self) -> None:
+        """Nothing is running."""
+
+
+def answer(request: Request[Any]) -> object:
+    """What the script says to a request."""
+    if isinstance(request, OpenModel):
+        return model_info(request.path)
+    if isinstance(request, CheckData):
+        return SAMPLES
+    if isinstance(request, MeasureExportSize):
+        return model_info().bytes
+    if isinstance(request, ViewWeights):
+        settings = request.source.recipe.settings_for(model_info().layer(request.layer))
+        return weight_view(not settings.is_empty)
+    if isinstance(request, ViewSpectrum):
+        return spectrum(SHAPES[request.layer])
+    if isinstance(request, Preview):
+        return result(changed=bool(request.source.recipe.layers), fit=request.source.recipe.options.fit)
+    if isinstance(request, Export):
+        top1 = Measurement("top1", 97.6, 96.5, 98.4, SAMPLES)
+        original = Measurement("top1", 98.4, 97.4, 99.0, SAMPLES)
+        return ExportReport(request.out, "onnx", 31_476, 9_120, 9_131, 2.4e-6, 17.2, original, top1, top1, True)
+    raise AssertionError(request)
+
+
+def result(changed: bool, fit: str) -> Result:
+    """98.4 % for the original, 97.6 % for anything else."""
+    original = Measurement("top1", 98.4, 97.4, 99.0, SAMPLES)
+    if not changed:
+        return Result(original, original, Measurement("top1", 0.0, 0.0, 0.0, SAMPLES), SAMPLES, True, fit=fit)
+    value = Measurement("top1", 97.6, 96.5, 98.4, SAMPLES)
+    return Result(value, original, Measurement("top1", 0.8, 0.3, 1.3, SAMPLES), SAMPLES, True, 24.0, fit)
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    """The engine behind `session`."""
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def session(engine: ScriptedEngine, tmp_path: Path) -> Iterator[Session]:
+    """A session without an open model."""
+    made = Session(lambda: engine, tmp_path, lambda action: action())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def opened(session: Session) -> Session:
+    """A session with the scripted model and its data."""
+    session.open_model("/models/digits.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
+    return session
+
+
+@pytest.fixture
+def theme(qapp: QApplication) -> Theme:
+    """Light colours."""
+    return Theme(qapp, Scheme.LIGHT)
