@@ -163,7 +163,7 @@ def install_system_packages(packages: list[str]) -> None:
     if not packages:
         return
     apt = shutil.which("apt-get")
-    become_root = root_prefix()
+    become_root = root_prefix() if apt else None
     if apt is None or become_root is None:
         advice = f"run: sudo apt-get install {' '.join(packages)}" if apt else "install what corresponds to them"
         say(f"missing on this system: {' '.join(packages)}; {advice}")

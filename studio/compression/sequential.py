@@ -53,9 +53,11 @@ def fit_in_order(
     Returns:
         The layers of the plan that were not ready.
     """
+    missing = [name for name in plan if name not in ready]
+    if not missing:
+        return {}
     batches = batches[: max(1, MEMORY // (2 * _peak_bytes(graph, batches[0])))]
     walk = _SideBySide(graph, batches)
-    missing = [name for name in plan if name not in ready]
     fitted = dict[str, CompressedLayer]()
     for node in graph.graph.nodes:
         name = str(node.target)

@@ -23,7 +23,8 @@ def damped(H: Tensor, share: float = DAMPING) -> Tensor:
     level = H.diagonal(dim1=-2, dim2=-1).mean(-1)
     level = torch.where(level > 0, share * level, 1.0)
     identity = torch.eye(H.shape[-1], dtype=H.dtype)
-    return torch.add(H, level[..., None, None] * identity)
+    shifted: Tensor = H + level[..., None, None] * identity
+    return shifted
 
 
 def inverse_factor(H: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ from studio.errors import DataError, did_you_mean
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+#: Which samples, in which order.
+Indices = Sequence[int] | Array
+
 #: A compressed archive states its sizes itself and a few kB can state anything: larger arrays must be stored as .npy.
 LARGEST_UNPACKED = 8 << 30
 

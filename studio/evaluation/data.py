@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -11,46 +10,12 @@ import torch
 from torch import Tensor
 
 from studio.errors import DataError
-from studio.evaluation.arrays import Array, read_arrays
-from studio.evaluation.description import DataDescription, load_description
+from studio.evaluation.arrays import Array, Indices, read_arrays
+from studio.evaluation.description import load_description
+from studio.evaluation.inputs import Input, input_specs, match_input
 from studio.evaluation.metrics import default_metric
 from studio.evaluation.order import stratified_order
-from studio.models.layer import ModelInfo, TensorSpec
-
-Indices = Sequence[int] | Array
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of a model: the stored array and how a block of it is converted.
-
-    Attributes:
-        array: ``[samples, …]`` as stored.
-        axes: order in which the model wants the stored axes, batch first.
-        scale: divisor of the stored values.
-        mean: subtracted after scaling, in a shape that broadcasts against a converted block.
-        std: divisor after that, likewise.
-        dtype: what the model takes; integers are passed on without scaling.
-    """
-
-    array: Array
-    axes: tuple[int, ...]
-    scale: float
-    mean: Tensor
-    std: Tensor
-    dtype: torch.dtype = torch.float32
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample as the model gets it."""
-        return tuple(self.array.shape[axis] for axis in self.axes[1:])
-
-    def block(self, rows: Indices) -> Tensor:
-        """The samples at `rows`, converted."""
-        stored = torch.from_numpy(np.ascontiguousarray(self.array[rows].transpose(self.axes)))
-        if not self.dtype.is_floating_point:
-            return stored.to(self.dtype)
-        return stored.to(torch.float32).div_(self.scale).sub_(self.mean).div_(self.std).to(self.dtype)
+from studio.models.layer import ModelInfo
 
 
 class Dataset:
@@ -164,9 +129,9 @@ def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
     count = len(described.input_names)
     labels = np.asarray(arrays[count]) if described.label else None
     _check_lengths(path, dict(zip(names, arrays, strict=True)))
-    specs = _input_specs(path, info, count)
+    specs = input_specs(path, info, count)
     inputs = [
-        _input(path, name, array, described, spec) for name, array, spec in zip(names, arrays, specs, strict=False)
+        match_input(path, name, array, described, spec) for name, array, spec in zip(names, arrays, specs, strict=False)
     ]
     classes = None if labels is None else _classes(path, labels, info)
     metric = described.metric or default_metric(labels)
@@ -182,69 +147,6 @@ def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
         classes=classes,
         identity=partial(_content, path, path.parent / described.source),
     )
-
-
-def _input(path: Path, name: str, array: Array, described: DataDescription, spec: TensorSpec | None) -> Input:
-    """Matches one stored array with one input of the model.
-
-    Raises:
-        DataError: the samples do not have the shape the model takes, or mean and std do not fit the channels.
-    """
-    if array.dtype.kind not in "buif":
-        raise DataError(f"{path}: '{name}' holds {array.dtype} values; numbers are needed.")
-    if described.kind == "image" and array.ndim == 3:
-        array = array[..., None] if described.layout == "NHWC" else array[:, None]
-    if described.kind == "image" and array.ndim != 4:
-        raise DataError(f"{path}: '{name}' has the shape {_times(array.shape)}; images need {described.layout}.")
-    axes = _axes(path, array, described, spec)
-    if described.kind == "tokens" or (spec is not None and not spec.dtype.startswith("float")):
-        dtype = getattr(torch, spec.dtype if spec is not None else "int64")
-    else:
-        dtype = torch.float32
-    mean, std = (
-        _per_channel(path, field, getattr(described, field), array, axes, described) for field in ("mean", "std")
-    )
-    return Input(array, axes, described.scale, mean, std, dtype)
-
-
-def _axes(path: Path, array: Array, described: DataDescription, spec: TensorSpec | None) -> tuple[int, ...]:
-    """The order of the stored axes that gives what the model takes; images come channels first unless it wants last."""
-    stored = tuple(range(array.ndim))
-    wanted = [stored]
-    if described.kind == "image":
-        wanted = [(0, 3, 1, 2), stored] if described.layout == "NHWC" else [stored, (0, 2, 3, 1)]
-    if spec is None:
-        return wanted[0]
-    for axes in wanted:
-        if _fits(tuple(array.shape[axis] for axis in axes[1:]), spec):
-            return axes
-    raise DataError(f"{path}: holds samples of {_times(array.shape[1:])}, the model takes {_times(spec.shape[1:])}.")
-
-
-def _fits(sample: tuple[int, ...], spec: TensorSpec) -> bool:
-    wanted = spec.shape[1:]
-    return len(sample) == len(wanted) and all(known in (None, size) for size, known in zip(sample, wanted, strict=True))
-
-
-def _per_channel(
-    path: Path, field: str, values: Sequence[float], array: Array, axes: tuple[int, ...], described: DataDescription
-) -> Tensor:
-    """Mean or std in a shape that broadcasts along the channels of a converted block."""
-    if len(values) == 1:
-        return torch.tensor(values[0])
-    channel = 3 if described.kind == "image" and described.layout == "NHWC" else 1
-    if array.ndim <= channel or array.shape[channel] != len(values):
-        raise DataError(f"{path}: {field}: has {len(values)} values for samples of {_times(array.shape[1:])}.")
-    return torch.tensor(values).reshape([-1 if axis == channel else 1 for axis in axes])
-
-
-def _input_specs(path: Path, info: ModelInfo | None, count: int) -> Sequence[TensorSpec | None]:
-    if info is None:
-        return [None] * count
-    if len(info.inputs) != count:
-        names = ", ".join(spec.name for spec in info.inputs)
-        raise DataError(f"{path}: input: names {count}, the model takes {len(info.inputs)}: {names}.")
-    return info.inputs
 
 
 def _check_lengths(path: Path, arrays: dict[str, Array]) -> None:
@@ -278,8 +180,3 @@ def _content(path: Path, source: Path) -> str:
     with source.open("rb") as file:
         arrays = hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(path.read_bytes() + arrays.encode()).hexdigest()
-
-
-def _times(shape: Sequence[int | None]) -> str:
-    """A shape in words, such as ``28×28×1``; a free size is ``?``."""
-    return "×".join("?" if size is None else str(size) for size in shape)

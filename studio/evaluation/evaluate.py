@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from studio.evaluation.arrays import Array
+from studio.evaluation.arrays import Array, Indices
 from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
 from studio.evaluation.metrics import METRICS, Metric
 from studio.evaluation.predict import Predict, torch_predict
@@ -43,11 +43,11 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def inputs(self, indices: Sequence[int] | Array) -> tuple[Tensor, ...]:
+    def inputs(self, indices: Indices) -> tuple[Tensor, ...]:
         """The model's inputs for the samples at `indices`."""
         ...
 
-    def labels(self, indices: Sequence[int] | Array) -> Tensor | None:
+    def labels(self, indices: Indices) -> Tensor | None:
         """Their labels."""
         ...
 

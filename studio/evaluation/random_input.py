@@ -1,12 +1,10 @@
 """Random samples that stand in where there is no data: only agreement with the original can be measured on them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from studio.evaluation.arrays import Array
+from studio.evaluation.arrays import Array, Indices
 from studio.models.model import Model
 
 #: Random samples measured when nobody says how many.
@@ -29,7 +27,7 @@ class RandomInput:
     def __len__(self) -> int:
         return self._count
 
-    def inputs(self, indices: Sequence[int] | Array) -> tuple[Tensor, ...]:
+    def inputs(self, indices: Indices) -> tuple[Tensor, ...]:
         """The model's inputs for the samples at `indices`."""
         wanted = np.asarray(indices, dtype=np.int64)
         chunks = np.unique(wanted // CHUNK)
@@ -37,7 +35,7 @@ class RandomInput:
         places = torch.from_numpy(np.searchsorted(chunks, wanted // CHUNK) * CHUNK + wanted % CHUNK)
         return tuple(torch.cat(parts)[places] for parts in zip(*made, strict=True))
 
-    def labels(self, _indices: Sequence[int] | Array) -> Tensor | None:
+    def labels(self, _indices: Indices) -> Tensor | None:
         """None: nobody knows what is right."""
         return None
 

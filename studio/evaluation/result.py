@@ -28,11 +28,12 @@ class Result:
 
     Attributes:
         metric: the model's own value.
-        original: the original's value on the same samples; None when no reference was given.
+        original: the original's value on the same samples; None without a reference, and for agreement.
         drop: how much worse than the original (positive: worse), with the paired 95 % interval.
         total: samples that would be measured if nothing cut the run short.
         labelled: False when random or unlabelled input stands in and `metric` is agreement with the original.
-        sqnr_db: ``10·log10(Σy² / Σ(y − ŷ)²)`` of the outputs against the original's, in dB.
+        sqnr_db: ``10·log10(Σy² / Σ(y − ŷ)²)`` of the outputs against the original's, in dB; infinite for
+            equal outputs, minus infinity where outputs are not finite, None without a reference.
         fit: which fit of the compressed layers was measured: ``layer`` or ``sequential``.
     """
 

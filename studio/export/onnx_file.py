@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import fx
 
 import studio
@@ -68,7 +69,7 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
                 input_names=[spec.name for spec in info.inputs],
                 output_names=[spec.name for spec in info.outputs],
                 dynamic_shapes=tuple(_free_dimensions(spec) for spec in info.inputs),
-                custom_translation_table=TRANSLATIONS,
+                custom_translation_table=dict(TRANSLATIONS),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -119,13 +120,14 @@ def _tidy(model: ir.Model, layers: Collection[str], parameters: Collection[str])
         named.update(written)
         places.update(dict.fromkeys(written, place))
     _separate_biases(graph, places)
+    RemoveUnusedNodesPass()(model)
     name_all(graph, places, named, parameters)
     for node in graph:
         _strip(node)
-    for value in list(graph.initializers.values()):
+    for value in graph.initializers.values():
         _forget_type(value)
-        if not value.uses():
-            del graph.initializers[value.name]
+    for value in (*graph.inputs, *graph.outputs):
+        value.metadata_props.clear()
     model.producer_name, model.producer_version = "compression-studio", studio.__version__
     graph.name = "model"
     model.metadata_props.clear()

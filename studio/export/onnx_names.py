@@ -86,14 +86,12 @@ def _node_name(node: ir.Node, place: Place | None) -> str:
     return place.part if node.op_type in _WEIGHT_INPUT else f"{place.layer}.{node.op_type}"
 
 
-def _parameter_names(
-    node: ir.Node, place: Place | None, keep: Collection[str]
-) -> Iterator[tuple[ir.Value, str]]:
+def _parameter_names(node: ir.Node, place: Place | None, keep: Collection[str]) -> Iterator[tuple[ir.Value, str]]:
     for position, value in enumerate(node.inputs):
         if value is None or not value.is_initializer():
             continue
         if place is None:
-            yield value, value.name if value.name in keep else f"{node.name}.{position}"
+            yield value, (value.name if value.name in keep else None) or f"{node.name}.{position}"
         elif position == _WEIGHT_INPUT.get(node.op_type):
             yield value, f"{place.part}.weight"
         elif is_bias(node, position):

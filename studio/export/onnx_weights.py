@@ -119,4 +119,3 @@ def _array(value: ir.Value | None) -> NDArray[np.generic]:
     assert value.const_value is not None
     array: NDArray[np.generic] = value.const_value.numpy()
     return array
-

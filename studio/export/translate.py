@@ -19,7 +19,7 @@ def _dequantize(
     bits: int,
 ) -> Any:
     """``studio::dequantize``; `studio.export.onnx_weights` then gives the integers their final form."""
-    stored = op.Cast(q, to=int(ir.DataType.INT4)) if bits == 4 else q
+    stored: Any = op.Cast(q, to=int(ir.DataType.INT4)) if bits == 4 else q
     return op.DequantizeLinear(stored, scale, axis=axis, block_size=block_size)
 
 

@@ -66,7 +66,7 @@ def _action(window: QMainWindow, command: Command) -> QAction:
     action = QAction(command.text, window)
     action.setObjectName(command.name)
     action.setShortcut(QKeySequence(command.shortcut))
-    action.triggered.connect(lambda: command.run())
+    action.triggered.connect(command.run)
     window.addAction(action)
     return action
 

@@ -51,12 +51,20 @@ class Commands:
 
     def load_recipe(self) -> None:
         """Asks for a recipe and takes it."""
-        ask_open(self._window, "Load a recipe", RECIPES, lambda path: self._guard(lambda: self._session.load_recipe(path)))
+        ask_open(
+            self._window, "Load a recipe", RECIPES, lambda path: self._guard(lambda: self._session.load_recipe(path))
+        )
 
     def save_recipe(self) -> None:
         """Asks where to write the recipe."""
         proposal = self._beside(".recipe.yaml")
-        ask_save(self._window, "Save the recipe", RECIPES, proposal, lambda path: self._guard(lambda: self._session.save_recipe(path)))
+        ask_save(
+            self._window,
+            "Save the recipe",
+            RECIPES,
+            proposal,
+            lambda path: self._guard(lambda: self._session.save_recipe(path)),
+        )
 
     def keep_variant(self) -> None:
         """Keeps the present state as a variant."""
@@ -74,13 +82,56 @@ class Commands:
             *(self._sample_command(number, sample) for number, sample in enumerate(samples, start=1)),
         ]
         data = [
-            Command("test_data", "File", "&Test data …", "Ctrl+T", "Choose the data that measures", self.choose_test, needs_model, True),
-            Command("train_data", "File", "Trai&ning data …", "Ctrl+Shift+T", "Choose the data that methods fit to and train on", self.choose_train, needs_model),
+            Command(
+                "test_data",
+                "File",
+                "&Test data …",
+                "Ctrl+T",
+                "Choose the data that measures",
+                self.choose_test,
+                needs_model,
+                True,
+            ),
+            Command(
+                "train_data",
+                "File",
+                "Trai&ning data …",
+                "Ctrl+Shift+T",
+                "Choose the data that methods fit to and train on",
+                self.choose_train,
+                needs_model,
+            ),
         ]
         keeping = [
-            Command("load_recipe", "File", "&Load a recipe …", "Ctrl+L", "Take the settings of a recipe file", self.load_recipe, needs_model, True),
-            Command("save_recipe", "File", "&Save the recipe …", "Ctrl+S", "Write the settings to a recipe file", self.save_recipe, needs_model),
-            Command("export", "File", "&Export …", "Ctrl+E", "Write the compressed model and prove it", self.export, needs_model, True),
+            Command(
+                "load_recipe",
+                "File",
+                "&Load a recipe …",
+                "Ctrl+L",
+                "Take the settings of a recipe file",
+                self.load_recipe,
+                needs_model,
+                True,
+            ),
+            Command(
+                "save_recipe",
+                "File",
+                "&Save the recipe …",
+                "Ctrl+S",
+                "Write the settings to a recipe file",
+                self.save_recipe,
+                needs_model,
+            ),
+            Command(
+                "export",
+                "File",
+                "&Export …",
+                "Ctrl+E",
+                "Write the compressed model and prove it",
+                self.export,
+                needs_model,
+                True,
+            ),
             Command("quit", "File", "&Quit", "Ctrl+Q", "Close the window", self._window.close, separated=True),
         ]
         return opening + data + keeping
@@ -89,9 +140,34 @@ class Commands:
         session = self._session
         return [
             Command("undo", "Edit", "&Undo", "Ctrl+Z", "Take the last step back", session.undo, self._why_no_undo),
-            Command("redo", "Edit", "&Redo", "Ctrl+Shift+Z", "Bring the step back that was taken back last", session.redo, self._why_no_redo),
-            Command("reset", "Edit", "Reset &all layers", "Ctrl+Shift+R", "Take every setting back", session.reset, self.why_no_model, True),
-            Command("keep", "Edit", "&Keep as a variant", "Ctrl+K", "Keep the present settings to compare with", self.keep_variant, self.why_no_model),
+            Command(
+                "redo",
+                "Edit",
+                "&Redo",
+                "Ctrl+Shift+Z",
+                "Bring the step back that was taken back last",
+                session.redo,
+                self._why_no_redo,
+            ),
+            Command(
+                "reset",
+                "Edit",
+                "Reset &all layers",
+                "Ctrl+Shift+R",
+                "Take every setting back",
+                session.reset,
+                self.why_no_model,
+                True,
+            ),
+            Command(
+                "keep",
+                "Edit",
+                "&Keep as a variant",
+                "Ctrl+K",
+                "Keep the present settings to compare with",
+                self.keep_variant,
+                self.why_no_model,
+            ),
         ]
 
     def _sample_command(self, number: int, sample: Sample) -> Command:

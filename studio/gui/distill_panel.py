@@ -3,7 +3,16 @@
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
 
 from studio.distillation.settings import DistillSettings
 from studio.gui.editors import make_editor
@@ -39,6 +48,7 @@ class DistillForm(QScrollArea):
             grid.addWidget(editor, row, 1)
             editor.set_value(getattr(self._settings, name))
         grid.setRowStretch(len(self.editors), 1)
+        self._page = page
         self.setWidget(page)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -50,7 +60,7 @@ class DistillForm(QScrollArea):
 
     def sizeHint(self) -> QSize:
         """All fields without scrolling, if there is room."""
-        return self.widget().sizeHint()
+        return self._page.sizeHint()
 
     def _value(self, name: str) -> Any:
         return self.editors[name].value()

@@ -93,7 +93,7 @@ class NumberEditor(FieldEditor):
     def set_range(self, low: float, high: float) -> None:
         """Limits the value (in the field's own unit) silently."""
         spin = self.spin
-        tick = 1.0 if self._whole else 10.0**-spin.decimals()
+        tick = 1.0 if self._whole else 10.0 ** -spin.decimals()
         with QSignalBlocker(spin), QSignalBlocker(self.slider):
             spin.setRange(
                 low * self.spec.scale + tick * self.spec.above, high * self.spec.scale - tick * self.spec.below

@@ -25,7 +25,9 @@ def ask_save(parent: QWidget, title: str, kinds: str, proposal: Path, chosen: Ca
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setFileMode(QFileDialog.FileMode.AnyFile)
     dialog.setNameFilter(kinds)
-    dialog.setDefaultSuffix("".join(proposal.suffixes[-2:] if proposal.suffix == ".yaml" else [proposal.suffix]).lstrip("."))
+    dialog.setDefaultSuffix(
+        "".join(proposal.suffixes[-2:] if proposal.suffix == ".yaml" else [proposal.suffix]).lstrip(".")
+    )
     dialog.selectFile(proposal.name)
     return _open(dialog, chosen)
 

@@ -97,7 +97,9 @@ class _Pane(QWidget):
         browser.setToolTip("Show this graph in a browser window")
         browser.clicked.connect(lambda: QDesktopServices.openUrl(QUrl(address)))
         if GraphView is None:
-            layout.addWidget(label("This Qt has no web view (QtWebEngine), so the graph opens in the browser.", "reason", wrap=True))
+            layout.addWidget(
+                label("This Qt has no web view (QtWebEngine), so the graph opens in the browser.", "reason", wrap=True)
+            )
             layout.addWidget(browser)
             layout.addStretch(1)
         else:

@@ -1,8 +1,8 @@
 """Serves Netron's own page and the models it draws, on the loopback address only.
 
-Netron brings a server too; this one is used instead because that one shares one model among all its servers (no
-original beside the exported file), hands out the whole folder of a model to anyone on the machine, and its page asks
-for consent to analytics and, half a year after Netron's release, shows nothing but a request to update. Here every model
+Netron brings a server too. This one is used instead because that one shares one model among all its servers (so no
+original beside the exported file), hands out the model's whole folder to anyone on the machine, and its page asks for
+consent to analytics and, half a year after Netron's release, shows nothing but a request to update. Here every model
 has an address that cannot be guessed, nothing else is handed out, and the page runs as Netron's unreleased version,
 which neither collects anything nor ages.
 """

@@ -6,7 +6,12 @@ from studio.gui.labels import ElidedLabel, label, set_tone
 from studio.gui.text import duration_text
 from studio.session.jobs import Job, Jobs, JobState
 
-_STATES = {JobState.RUNNING: "running", JobState.DONE: "done", JobState.FAILED: "failed", JobState.CANCELLED: "cancelled"}
+_STATES = {
+    JobState.RUNNING: "running",
+    JobState.DONE: "done",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+}
 _TONES = {JobState.DONE: "good", JobState.FAILED: "bad"}
 
 
@@ -38,7 +43,9 @@ class JobRow(QWidget):
         """Shows the job as it is now."""
         job = self.job
         self.cancel.setEnabled(job.is_running)
-        self.cancel.setToolTip("Stop this job; the project stays as it is" if job.is_running else f"This job is {_STATES[job.state]}.")
+        self.cancel.setToolTip(
+            "Stop this job; the project stays as it is" if job.is_running else f"This job is {_STATES[job.state]}."
+        )
         fraction = 1.0 if job.state is JobState.DONE else job.progress.fraction if job.progress else None
         self._bar.setRange(0, 0 if fraction is None and job.is_running else 1000)
         self._bar.setValue(round(1000 * (fraction or 0)))

@@ -46,7 +46,7 @@ class ElidedLabel(QLabel):
         super().resizeEvent(event)
         self._update_tooltip()
 
-    def paintEvent(self, event: QPaintEvent) -> None:
+    def paintEvent(self, _event: QPaintEvent) -> None:
         """Draws the text, elided to the width there is."""
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))

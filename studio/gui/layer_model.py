@@ -74,9 +74,7 @@ class LayerModel(QAbstractTableModel):
         """Number of columns."""
         return 0 if parent.isValid() else len(self._columns)
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Titles of the columns, with help as tooltip."""
         if orientation is not Qt.Orientation.Horizontal or not 0 <= section < len(self._columns):
             return None
@@ -104,18 +102,36 @@ class LayerModel(QAbstractTableModel):
         return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number else None
 
     def _make_columns(self) -> tuple[Column, ...]:
-        order: Callable[[Layer], int] = lambda layer: self._layers.index(layer)  # noqa: E731
+        order: Callable[[Layer], int] = self._layers.index
         return (
             Column("Layer", "Dotted name in the model's file", order, lambda layer: layer.name),
             Column(
-                "Share", "Share of the original model's weights", self._share, lambda la: percent_text(self._share(la)), True
+                "Share",
+                "Share of the original model's weights",
+                self._share,
+                lambda la: percent_text(self._share(la)),
+                True,
             ),
             Column("Settings", "What is chosen for the layer", self._chips, self._chips),
-            Column("Size now", "Bytes the layer takes with these settings", self._bytes, lambda la: bytes_text(self._bytes(la)), True),
-            Column("Drop", "Measured drop, in points, with only this layer compressed", self._drop_value, self._drop_short, True),
+            Column(
+                "Size now",
+                "Bytes the layer takes with these settings",
+                self._bytes,
+                lambda la: bytes_text(self._bytes(la)),
+                True,
+            ),
+            Column(
+                "Drop",
+                "Measured drop, in points, with only this layer compressed",
+                self._drop_value,
+                self._drop_text,
+                True,
+            ),
             Column("Shape", "Weight as out × in × kernel", lambda la: la.parameters, lambda la: shape_text(la.shape)),
             Column("Kind", "Kind of layer", lambda la: la.kind, lambda la: kind_text(la.kind)),
-            Column("Parameters", "Weights and biases", lambda la: la.parameters, lambda la: count_text(la.parameters), True),
+            Column(
+                "Parameters", "Weights and biases", lambda la: la.parameters, lambda la: count_text(la.parameters), True
+            ),
         )
 
     def _share(self, layer: Layer) -> float:
@@ -170,6 +186,9 @@ def _alignment(column: Column) -> int:
 
 def layer_help(layer: Layer) -> str:
     """A layer in full, with the reason for everything that cannot be done to it."""
-    lines = [f"{layer.name}: {kind_text(layer.kind)} {shape_text(layer.shape)}", f"{count_text(layer.macs)} MACs for one sample"]
+    lines = [
+        f"{layer.name}: {kind_text(layer.kind)} {shape_text(layer.shape)}",
+        f"{count_text(layer.macs)} MACs for one sample",
+    ]
     lines += [f"{method}: {reason}" for method in METHODS if (reason := layer.methods.get(method, OK)) != OK]
     return "\n".join(lines)

@@ -96,4 +96,6 @@ class LayerPanel(QWidget):
             return
         full = self._session.project.info.layer(self._layer).full_rank
         settings = RankSettings(rank=rank) if rank < full else None
-        self._session.edit_layers([self._layer], f"Set rank of {self._layer}", merge=f"rank:{self._layer}", rank=settings)
+        self._session.edit_layers(
+            [self._layer], f"Set rank of {self._layer}", merge=f"rank:{self._layer}", rank=settings
+        )

@@ -30,7 +30,16 @@ from studio.gui.selection import Selection
 from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
-_WIDTHS = {"Layer": 122, "Share": 66, "Settings": 122, "Size now": 76, "Drop": 60, "Shape": 104, "Kind": 70, "Parameters": 90}
+_WIDTHS = {
+    "Layer": 122,
+    "Share": 66,
+    "Settings": 122,
+    "Size now": 76,
+    "Drop": 60,
+    "Shape": 104,
+    "Kind": 70,
+    "Parameters": 90,
+}
 
 
 class LayerFilter(QSortFilterProxyModel):
@@ -76,9 +85,9 @@ class ShareDelegate(QStyledItemDelegate):
         super().paint(painter, option, index)
         if share is None:
             return
-        rect: QRect = option.rect  # type: ignore[attr-defined]
+        rect: QRect = option.rect
         track = rect.adjusted(6, rect.height() - 5, -6, -2)
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)  # type: ignore[attr-defined]
+        selected = bool(option.state & QStyle.StateFlag.State_Selected)
         ground = QColor(self._theme.colours.base if selected else self._theme.colours.raised)
         painter.fillRect(track, ground)
         track.setWidth(max(1, round(track.width() * float(share))))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QActionGroup, QCloseEvent, QKeySequence
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QPushButton, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from studio.export.report import ExportReport
@@ -69,7 +69,9 @@ class MainWindow(QMainWindow):
         self.graph = GraphPanel(theme)
         self.variants = VariantsPanel(session.variants, theme, self.commands.keep_variant)
         self.jobs = JobsPanel(session.jobs)
-        self.data = DataStatus(session, self._button("Test data …", "test_data"), self._button("Training data …", "train_data"))
+        self.data = DataStatus(
+            session, self._button("Test data …", "test_data"), self._button("Training data …", "train_data")
+        )
 
     def _place_panels(self) -> None:
         self.setWindowTitle("Compression Studio")
@@ -121,7 +123,9 @@ class MainWindow(QMainWindow):
         """Offers what a session that ended without closing left behind."""
         saved = self._session.recoverable()
         if saved is not None:
-            self.notice.offer("The last session ended without closing.", "Restore it", lambda: self._session.restore(saved))
+            self.notice.offer(
+                "The last session ended without closing.", "Restore it", lambda: self._session.restore(saved)
+            )
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Ends the session and what the panels started."""
@@ -169,28 +173,51 @@ class MainWindow(QMainWindow):
     def _finish_job(self, job: Job) -> None:
         """Shows the proof of an export, once."""
         if job.kind == "export" and job.state is JobState.DONE:
-            report = cast(ExportReport, job.outcome)
+            report = cast("ExportReport", job.outcome)
             self.graph.show_exported(report.out)
             ExportReportDialog(report, self).open()
 
     def _view_commands(self) -> list[Command]:
+        needs_model = self.commands.why_no_model
+        pages = ("&Layer", "Re&cover", "&Graph")
+        themes = (
+            (Scheme.SYSTEM, "&System theme", "Ctrl+Alt+S"),
+            (Scheme.LIGHT, "L&ight theme", "Ctrl+Alt+L"),
+            (Scheme.DARK, "&Dark theme", "Ctrl+Alt+D"),
+        )
+        find = Command("find", "View", "&Find a layer", "Ctrl+F", "Filter layers by name", self._find, needs_model)
         return [
-            Command("find", "View", "&Find a layer", "Ctrl+F", "Filter the layers by name", lambda: self.layers.search.setFocus(), self.commands.why_no_model),
-            *(
-                Command(f"tab_{number}", "View", f"Show {title}", f"Ctrl+{number}", f"Show the page “{title}”",
-                        lambda number=number: self.tabs.setCurrentIndex(number - 1), self.commands.why_no_model)
-                for number, title in enumerate(("&Layer", "Re&cover", "&Graph"), start=1)
-            ),
-            *(
-                Command(f"theme_{scheme}", "View", text, keys, f"{text.replace('&', '')} colours",
-                        lambda scheme=scheme: self._choose_theme(scheme), separated=scheme is Scheme.SYSTEM)
-                for scheme, text, keys in (
-                    (Scheme.SYSTEM, "&System theme", "Ctrl+Alt+S"),
-                    (Scheme.LIGHT, "L&ight theme", "Ctrl+Alt+L"),
-                    (Scheme.DARK, "&Dark theme", "Ctrl+Alt+D"),
-                )
-            ),
-        ]  # fmt: skip
+            find,
+            *(self._page_command(number, title) for number, title in enumerate(pages)),
+            *(self._theme_command(scheme, text, keys) for scheme, text, keys in themes),
+        ]
+
+    def _page_command(self, number: int, title: str) -> Command:
+        return Command(
+            f"page_{number}",
+            "View",
+            f"Show {title}",
+            f"Ctrl+{number + 1}",
+            f"Show the page “{title.replace('&', '')}”",
+            lambda: self.tabs.setCurrentIndex(number),
+            self.commands.why_no_model,
+        )
+
+    def _theme_command(self, scheme: Scheme, text: str, keys: str) -> Command:
+        help_text = f"Use the {scheme.value} colours"
+        return Command(
+            f"theme_{scheme.value}",
+            "View",
+            text,
+            keys,
+            help_text,
+            lambda: self._choose_theme(scheme),
+            separated=scheme is Scheme.SYSTEM,
+        )
+
+    def _find(self) -> None:
+        self.docks[0].show()
+        self.layers.search.setFocus()
 
     def _choose_theme(self, scheme: Scheme) -> None:
         self._theme.choose(scheme)
@@ -214,6 +241,7 @@ class MainWindow(QMainWindow):
 def _tabs(*pages: tuple[str, QWidget]) -> QTabWidget:
     tabs = QTabWidget()
     tabs.setDocumentMode(True)
+    tabs.tabBar().setDrawBase(False)
     for title, page in pages:
         tabs.addTab(page, title)
     return tabs

@@ -70,7 +70,7 @@ class PruneForm(MethodForm):
         """Shows the ratio."""
         self.ratio.set_value((settings or self.start(layers)).ratio)
 
-    def start(self, layers: list[Layer]) -> PruneSettings:
+    def start(self, _layers: list[Layer]) -> PruneSettings:
         """Half of the weights."""
         return PruneSettings(ratio=0.5)
 
@@ -118,8 +118,8 @@ class RankForm(MethodForm):
     def _choose_by(self) -> None:
         self._show_rows()
         by_rank = self.by.currentData() == "rank"
-        value = self.rank.value() if by_rank else self.energy.value()
-        self.edited.emit(RankSettings(**{self.by.currentData(): value}))
+        editor = self.rank if by_rank else self.energy
+        self.edited.emit(RankSettings.model_validate({editor.spec.name: editor.value()}))
         self.finished.emit()
 
     def _show_rows(self) -> None:
@@ -145,7 +145,7 @@ class QuantizeForm(MethodForm):
             editor.set_value(getattr(self._settings, name))
         self.show_row(self.editors["group_size"], self._settings.granularity == "group")
 
-    def start(self, layers: list[Layer]) -> QuantizeSettings:
+    def start(self, _layers: list[Layer]) -> QuantizeSettings:
         """Eight bits, a scale for every output channel."""
         return QuantizeSettings()
 

@@ -65,6 +65,7 @@ class Plot:
         axis.setTextPen(pg.mkPen(colours.muted))
         axis.enableAutoSIPrefix(False)
         axis.setLabel(text, color=colours.muted)
+        axis.showLabel(bool(text))
 
 
 def pen(colour: str, width: float = 1.6, *, dashed: bool = False) -> Any:

@@ -71,7 +71,7 @@ class SettingsPanel(QScrollArea):
         self.setWidget(page)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(272)
+        self.setMinimumWidth(296)
 
     def _layers(self) -> list[Layer]:
         """The selected layers that the open model has."""
@@ -112,12 +112,16 @@ class SettingsPanel(QScrollArea):
         one = len(layers) == 1
         self._title.setText(layers[0].name if one else f"{len(layers)} layers selected")
         self._detail.setText(
-            f"{kind_text(layers[0].kind)}  ·  {shape_text(layers[0].shape)}" if one else "Every edit applies to all of them."
+            f"{kind_text(layers[0].kind)}  ·  {shape_text(layers[0].shape)}"
+            if one
+            else "Every edit applies to all of them."
         )
         before = sum(layer.bytes for layer in layers)
         now = sum(self._bytes(layer) for layer in layers)
         same = f"{bytes_text(before)}, unchanged"
-        self._size.setText(same if before == now else f"{bytes_text(before)} → {bytes_text(now)}  ·  {ratio_text(before, now)}")
+        self._size.setText(
+            same if before == now else f"{bytes_text(before)} → {bytes_text(now)}  ·  {ratio_text(before, now)}"
+        )
 
     def _show_notes(self, layers: list[Layer]) -> None:
         """Why a number does not move as one might think, each remark once."""

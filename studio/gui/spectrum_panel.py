@@ -162,11 +162,11 @@ class SpectrumPanel(QWidget):
 def rank_text(spectrum: Spectrum, rank: int | None, saving: str) -> str:
     """What `rank` keeps and saves, with a warning above break-even."""
     if rank is None:
-        return "full rank: drag the line to the left, or choose a rank on the right"
+        return "full rank  ·  drag the line to cut it"
     kept = percent_text(float(spectrum.energy[min(rank, len(spectrum.energy)) - 1]))
-    text = f"rank {rank} of {len(spectrum.singular_values)}  ·  keeps {kept} of the energy  ·  layer {saving}"
+    text = f"rank {rank} of {len(spectrum.singular_values)}  ·  {kept} energy  ·  {saving}"
     above = rank > spectrum.break_even_rank
-    return f"{text}  ·  above break-even: two factors are larger than the layer" if above else text
+    return f"{text}  ·  above break-even" if above else text
 
 
 def _log_range(values: Array) -> tuple[float, float]:

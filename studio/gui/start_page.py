@@ -41,7 +41,7 @@ class DropZone(QFrame):
             event.acceptProposedAction()
             self._glow(True)
 
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+    def dragLeaveEvent(self, _event: QDragLeaveEvent) -> None:
         """Goes back to rest."""
         self._glow(False)
 
@@ -85,7 +85,8 @@ class StartPage(QScrollArea):
     def show_recent(self, paths: Sequence[str]) -> None:
         """Lists recent files; those that are gone are left out."""
         while item := self._recent.takeAt(0):
-            item.widget().deleteLater()
+            if (row := item.widget()) is not None:
+                row.deleteLater()
         existing = [path for path in paths if Path(path).is_file()]
         for path in existing:
             self._recent.addWidget(self._recent_row(path))
@@ -97,7 +98,11 @@ class StartPage(QScrollArea):
         column.addStretch(2)
         column.addWidget(label("Compression Studio", "title"))
         column.addWidget(
-            label("Prune, factor, quantize and distil a neural network layer by layer, with measured accuracy.", "detail", wrap=True)
+            label(
+                "Prune, factor, quantize and distil a neural network layer by layer, with measured accuracy.",
+                "detail",
+                wrap=True,
+            )
         )
         column.addSpacing(8)
         column.addWidget(self.drop_zone)

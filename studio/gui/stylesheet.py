@@ -1,6 +1,7 @@
 """The window's style sheet: spacing, borders and emphasis on top of the Fusion style, from one set of colours."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from string import Template
 
 _SHEET = Template("""
@@ -39,7 +40,9 @@ QPushButton[role="primary"], QToolButton[role="primary"] {
 }
 QPushButton[role="primary"]:hover, QPushButton[role="primary"]:focus,
 QToolButton[role="primary"]:hover, QToolButton[role="primary"]:focus { border-color: $text; }
-QPushButton[role="primary"]:disabled, QToolButton[role="primary"]:disabled { background: $raised; border-color: $border; color: $muted; }
+QPushButton[role="primary"]:disabled, QToolButton[role="primary"]:disabled {
+    background: $raised; border-color: $border; color: $muted;
+}
 QPushButton[role="link"] { background: transparent; border: none; color: $accent; padding: 2px; text-align: left; }
 QPushButton[role="link"]:hover, QPushButton[role="link"]:focus { text-decoration: underline; }
 
@@ -69,6 +72,15 @@ QTabBar::tab:focus { color: $accent; }
 QDockWidget { font-weight: 600; color: $muted; }
 QDockWidget::title { background: $window; padding: 6px 8px; border-bottom: 1px solid $border; }
 
+QCheckBox { spacing: 8px; }
+QCheckBox::indicator {
+    width: 14px; height: 14px; border: 1px solid $muted; border-radius: 4px; background: $base;
+}
+QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
+QCheckBox:focus { color: $accent; }
+QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$check"); }
+QCheckBox::indicator:disabled { background: $window; border-color: $border; }
+
 QScrollBar { background: transparent; border: none; }
 QScrollBar:vertical { width: 10px; }
 QScrollBar:horizontal { height: 10px; }
@@ -90,6 +102,6 @@ QScrollArea > QWidget > QWidget { background: transparent; }
 """)
 
 
-def stylesheet(colours: Mapping[str, str]) -> str:
-    """The style sheet in these colours."""
-    return _SHEET.substitute(colours)
+def stylesheet(colours: Mapping[str, str], check: Path) -> str:
+    """The style sheet in these colours, with the image of a check mark."""
+    return _SHEET.substitute(colours, check=check.as_posix())

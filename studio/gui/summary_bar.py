@@ -19,7 +19,7 @@ from studio.gui.text import (
 from studio.session.preview import PreviewState
 from studio.session.session import Session
 
-_FITS = {"layer": "each layer fitted alone", "sequential": "layers fitted in order"}
+_FITS = {"layer": "layer fit", "sequential": "sequential fit"}
 
 
 class Card(QFrame):
@@ -59,7 +59,7 @@ class SummaryBar(QWidget):
     def __init__(self, session: Session, actions: list[QAction]) -> None:
         super().__init__()
         self._session = session
-        self.size = Card("Size", 190)
+        self.size_card = Card("Size", 190)
         self.accuracy = Card("Accuracy", 250)
         self.operations = Card("Operations", 120)
         self._lay_out(actions)
@@ -71,7 +71,7 @@ class SummaryBar(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 4)
         layout.setSpacing(8)
-        layout.addWidget(self.size, 3)
+        layout.addWidget(self.size_card, 3)
         layout.addWidget(self.accuracy, 4)
         layout.addWidget(self.operations, 2)
         for action in actions:
@@ -89,8 +89,10 @@ class SummaryBar(QWidget):
             return
         before = project.export_size or project.info.bytes
         changed = before != cost.bytes
-        self.size.value.setText(f"{bytes_text(before)} → {bytes_text(cost.bytes)}" if changed else bytes_text(before))
-        self.size.detail.setText(
+        self.size_card.value.setText(
+            f"{bytes_text(before)} → {bytes_text(cost.bytes)}" if changed else bytes_text(before)
+        )
+        self.size_card.detail.setText(
             f"{ratio_text(before, cost.bytes)}  ·  {saved_text(before, cost.bytes)}" if changed else "as the original"
         )
         fewer = cost.macs != project.info.macs
@@ -130,7 +132,8 @@ def _caption(result: Result | None) -> str:
 def _value(result: Result) -> str:
     if result.original is None or result.original.value == result.metric.value:
         return measurement_text(result.metric)
-    return f"{metric_value(result.original.name, result.original.value)} → {metric_value(result.metric.name, result.metric.value)}"
+    before, after = (metric_value(found.name, found.value) for found in (result.original, result.metric))
+    return f"{before} → {after}"
 
 
 def _detail(result: Result, measuring: bool) -> str:

@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
 from studio.gui.stylesheet import stylesheet
+from studio.resources import resource
 
 
 class Scheme(StrEnum):
@@ -120,8 +121,9 @@ class Theme(QObject):
         system_is_dark = hints.colorScheme() is Qt.ColorScheme.Dark
         dark = self._scheme is Scheme.DARK or (self._scheme is Scheme.SYSTEM and system_is_dark)
         self.colours = DARK if dark else LIGHT
+        check = resource(f"themes/check-{'dark' if dark else 'light'}.svg")
         self._application.setPalette(_palette(self.colours))
-        self._application.setStyleSheet(stylesheet(self.colours.as_dict()))
+        self._application.setStyleSheet(stylesheet(self.colours.as_dict(), check))
         self.changed.emit()
 
 
@@ -143,7 +145,10 @@ def _palette(colours: Colours) -> QPalette:
         role.Highlight: colours.selection,
         role.HighlightedText: colours.text,
         role.Link: colours.accent,
+        role.Light: colours.border,
+        role.Midlight: colours.border,
         role.Mid: colours.border,
+        role.Dark: colours.border,
         role.Accent: colours.accent,
     }
     palette = QPalette()

@@ -5,7 +5,16 @@ from typing import Any
 
 import pyqtgraph as pg
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QPushButton, QSplitter, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QPushButton,
+    QSplitter,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 from studio.gui.labels import label
 from studio.gui.plots import Plot
@@ -17,6 +26,7 @@ Index = QModelIndex | QPersistentModelIndex
 
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+_LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _TITLES = ("Variant", "Made from", "Size", "Measured")
 
 
@@ -47,7 +57,9 @@ class VariantModel(QAbstractTableModel):
             return None
         if role == Qt.ItemDataRole.DisplayRole:
             return _TITLES[section]
-        return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and section >= 2 else None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _RIGHT if section >= 2 else _LEFT
+        return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text of a cell."""
@@ -91,7 +103,7 @@ class VariantsPanel(QWidget):
         self.table.setAccessibleName("Variants")
         self.keep = QPushButton("Keep this state")
         self.keep.setToolTip("Keep the present settings as a variant to compare with (Ctrl+K)")
-        self.keep.clicked.connect(lambda: keep())
+        self.keep.clicked.connect(keep)
         self.go = QPushButton("Go to variant")
         self.go.clicked.connect(self._choose)
         self._plot = Plot(theme, "Accuracy of the variants against their size", bottom="size, kB", left="")
@@ -162,7 +174,11 @@ class VariantsPanel(QWidget):
     def _show_go(self) -> None:
         chosen = self.table.selectionModel().hasSelection()
         self.go.setEnabled(chosen)
-        self.go.setToolTip("Go to the selected variant, as a step that undo takes back" if chosen else "Select a variant in the table first.")
+        self.go.setToolTip(
+            "Go to the selected variant, as a step that undo takes back"
+            if chosen
+            else "Select a variant in the table first."
+        )
 
     def _choose(self) -> None:
         rows = self.table.selectionModel().selectedRows()

@@ -8,7 +8,7 @@ from studio.analysis.views import Array, WeightView
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.plots import Plot, brush, log_count_ticks, log_counts, pen
 from studio.gui.text import percent_text
-from studio.gui.theme import Theme
+from studio.gui.theme import Colours, Theme
 
 
 class WeightsPanel(QWidget):
@@ -22,14 +22,14 @@ class WeightsPanel(QWidget):
         self._logarithmic.toggled.connect(self._draw)
         self._statistics = ElidedLabel(role="detail")
         self._statistics.setAccessibleName("Statistics of the layer's weights")
-        self._plot = Plot(theme, "Histogram of the layer's weights", bottom="weight", left="count")
-        self._legend = self._plot.item.addLegend(offset=(-8, 4), labelTextSize="9pt")
-        self.original = self._plot.item.plot(stepMode="center", fillLevel=0, name="original")
-        self.compressed = self._plot.item.plot(stepMode="center", name="compressed")
+        self._plot = Plot(theme, "Histogram of the layer's weights", bottom="", left="count")
+        self._legend = label("")
+        self.original = self._plot.item.plot(stepMode="center", fillLevel=0)
+        self.compressed = self._plot.item.plot(stepMode="center")
         self._plot.painted(lambda c: self.original.setBrush(brush(c.original, 90)))
         self._plot.painted(lambda c: self.original.setPen(pen(c.original, 1)))
         self._plot.painted(lambda c: self.compressed.setPen(pen(c.compressed)))
-        self._plot.painted(lambda c: self._legend.setLabelTextColor(c.text))
+        self._plot.painted(lambda c: self._legend.setText(_legend(c)))
         self._lay_out()
 
     def show_view(self, view: WeightView | None) -> None:
@@ -45,12 +45,13 @@ class WeightsPanel(QWidget):
     def _lay_out(self) -> None:
         top = QHBoxLayout()
         top.addWidget(label("Weights", "heading"))
-        top.addWidget(self._statistics, 1)
+        top.addWidget(self._legend, 1)
         top.addWidget(self._logarithmic)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 0)
         layout.setSpacing(4)
         layout.addLayout(top)
+        layout.addWidget(self._statistics)
         layout.addWidget(self._plot.widget, 1)
 
     def _draw(self) -> None:
@@ -77,6 +78,12 @@ class WeightsPanel(QWidget):
         top = float(log_counts(np.asarray(tallest))) if logarithmic else tallest
         self._plot.item.setYRange(0, top * 1.02, padding=0)
         self._plot.item.setXRange(float(view.edges[0]), float(view.edges[-1]), padding=0.01)
+
+
+def _legend(colours: Colours) -> str:
+    """Both curves in their colours; above the plot, where it hides no bar."""
+    names = ((colours.original, "original"), (colours.compressed, "compressed"))
+    return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">■</span> {name}' for colour, name in names)
 
 
 def statistics_text(view: WeightView) -> str:

@@ -4,6 +4,7 @@ The file is data: it is parsed, checked and translated operator by operator; not
 files of their own are read only from the model's folder.
 """
 
+import operator
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def _translate(bench: Workbench, op: Operator) -> None:
         bench.set(op.outputs[0], result)
         return
     for i, name in enumerate(op.outputs):
-        bench.set(name, result[i])
+        bench.set(name, bench.call(operator.getitem, result, i))
 
 
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:

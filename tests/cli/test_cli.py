@@ -127,7 +127,7 @@ def test_a_damaged_model_is_one_line_and_status_2(studio: Run, digits: Sample, t
     status, out, err = studio("inspect", path, "--json")
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
-    assert str(path) in err
+    assert path.name in err
 
 
 def test_a_missing_model_is_one_line_and_status_2(studio: Run, tmp_path: Path):
@@ -181,6 +181,5 @@ def test_a_cancelled_command_ends_with_130(studio: Run, digits: Sample, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(InlineEngine, "start", interrupted)
-    status, _, err = studio("inspect", digits.model)
-    assert status == 130
-    assert "cancelled" in err
+    status, out, _ = studio("inspect", digits.model, "--json")
+    assert (status, out) == (130, "")

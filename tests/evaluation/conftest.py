@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from studio.evaluation.data import Dataset, Input
+
+from studio.evaluation.data import Dataset
+from studio.evaluation.inputs import Input
 
 MakeData = Callable[..., Dataset]
 

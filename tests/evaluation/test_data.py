@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.numpy import save_file
+
 from studio.errors import DataError
 from studio.evaluation.data import Dataset, hold_out, open_data
 from studio.models.layer import ModelInfo, TensorSpec
@@ -99,6 +100,14 @@ def test_signed_bytes_of_a_tensor_are_normalised_as_numbers(tmp_path: Path) -> N
     data = open_data(path, info((None, 1, 4, 3)))
 
     np.testing.assert_allclose(data.inputs([5])[0][0].numpy(), (stored[5] - 83.0) / 1.7, rtol=1e-5)
+
+
+def test_numbers_of_a_foreign_byte_order_are_read_right(tmp_path: Path) -> None:
+    stored = RANDOM.normal(size=(12, 3)).astype(">f4")
+    data = open_data(describe(tmp_path, {"x": stored, "y": LABELS.astype(">i8")}, kind="tensor"))
+
+    np.testing.assert_array_equal(data.inputs([6, 1])[0].numpy(), stored[[6, 1]])
+    assert data.labels([6, 1]).tolist() == [2, 1]
 
 
 def test_tokens_stay_whole_numbers(tmp_path: Path) -> None:

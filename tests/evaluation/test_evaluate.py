@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, fx, nn
+
 from studio.evaluation.data import Dataset
 from studio.evaluation.evaluate import BATCH, Reference, evaluate, measure, torch_predict
 from studio.evaluation.intervals import paired_drop_interval, proportion_interval
@@ -13,7 +15,6 @@ from studio.evaluation.result import Result
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.model import Model
 from studio.progress import Cancelled, Progress
-from torch import Tensor, fx, nn
 
 MakeData = Callable[..., Dataset]
 RANDOM = np.random.default_rng(0)

@@ -6,6 +6,7 @@ from math import comb, factorial
 import numpy as np
 import pytest
 from scipy import stats
+
 from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from studio.errors import DataError
 from studio.evaluation.metrics import METRICS, default_metric
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from studio.evaluation.order import stratified_order
 
 

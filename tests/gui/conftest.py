@@ -43,7 +43,7 @@ TINY = "A single input channel has no rank to cut."
 def make_layer(name: str, shape: tuple[int, ...]) -> Layer:
     """A layer that allows everything, except that the stem has no rank to cut."""
     parameters = int(np.prod(shape)) + shape[0]
-    methods = {method: OK for method in METHODS} | ({"rank": TINY} if name == "stem" else {})
+    methods = dict.fromkeys(METHODS, OK) | ({"rank": TINY} if name == "stem" else {})
     kind = "conv2d" if len(shape) == 4 else "linear"
     return Layer(name, kind, shape, 1, True, parameters, 4 * parameters, 196 * parameters, methods)
 

@@ -42,7 +42,13 @@ CASES = [
         {"group": 2, "strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]},
     ),
     ("gemm", "Gemm", ROWS, [weights(6, 3), weights(3)], {}),
-    ("gemm, transposed and scaled", "Gemm", ROWS, [weights(3, 6), weights(3)], {"transB": 1, "alpha": 0.5, "beta": 2.0}),
+    (
+        "gemm, transposed and scaled",
+        "Gemm",
+        ROWS,
+        [weights(3, 6), weights(3)],
+        {"transB": 1, "alpha": 0.5, "beta": 2.0},
+    ),
     ("gemm, one bias for all", "Gemm", ROWS, [weights(6, 3), weights(1)], {}),
     ("matmul", "MatMul", ("N", 5, 6), [weights(6, 3)], {}),
     ("layer norm", "LayerNormalization", ("N", 5, 6), [weights(6), weights(6)], {"epsilon": 1e-3}),
@@ -102,8 +108,20 @@ CASES = [
     ("local response norm", "LRN", IMAGE, [], {"size": 3}),
     ("l2 norm", "LpNormalization", ROWS, [], {"axis": 1}),
     ("einsum", "Einsum", ("N", 5, 6), [weights(6, 3)], {"equation": "nij,jk->nik"}),
-    ("resize, nearest", "Resize", IMAGE, [np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32)], {"mode": "nearest"}),
-    ("resize, linear", "Resize", EVEN, [np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32)], {"mode": "linear"}),
+    (
+        "resize, nearest",
+        "Resize",
+        IMAGE,
+        [np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32)],
+        {"mode": "nearest"},
+    ),
+    (
+        "resize, linear",
+        "Resize",
+        EVEN,
+        [np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32)],
+        {"mode": "linear"},
+    ),
     *[(name.lower(), name, ROWS, [], {}) for name in ("Abs", "Erf", "Exp", "Floor", "Neg", "Relu", "Sigmoid", "Tanh")],
 ]
 
@@ -121,7 +139,9 @@ def assert_equals_runtime(path, seed=0):
     return model
 
 
-@pytest.mark.parametrize(("operator", "shape", "constants", "attributes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("operator", "shape", "constants", "attributes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 def test_an_operator_gives_what_onnx_runtime_gives(write_onnx, operator, shape, constants, attributes):
     names = [f"c{i}" for i in range(len(constants))]
     node = helper.make_node(operator, ["x", *names], ["y"], **attributes)
@@ -148,7 +168,9 @@ def test_weights_may_stand_in_constant_nodes(write_onnx):
 
 def test_a_product_and_a_sum_become_one_linear_layer_named_by_its_bias(write_onnx):
     nodes = [helper.make_node("MatMul", ["x", "val_1"], ["h"]), helper.make_node("Add", ["f.1.bias", "h"], ["y"])]
-    model = assert_equals_runtime(write_onnx(nodes, {"x": ("N", 5, 6)}, {"val_1": weights(6, 3), "f.1.bias": weights(3)}))
+    model = assert_equals_runtime(
+        write_onnx(nodes, {"x": ("N", 5, 6)}, {"val_1": weights(6, 3), "f.1.bias": weights(3)})
+    )
     (layer,) = model.info.layers
     assert (layer.name, layer.kind, layer.shape, layer.has_bias) == ("f.1", "linear", (3, 6), True)
     assert layer.macs == 5 * 18
@@ -191,7 +213,10 @@ def test_a_batch_norm_behind_a_shared_result_is_not_folded(write_onnx):
 
 def test_a_batch_norm_over_positions_is_not_taken_for_one_over_features(write_onnx):
     norm = {f"n.{name}": np.abs(weights(6)) for name in ("weight", "bias", "mean", "var")}
-    nodes = [helper.make_node("MatMul", ["x", "l.weight"], ["h"]), helper.make_node("BatchNormalization", ["h", *norm], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "l.weight"], ["h"]),
+        helper.make_node("BatchNormalization", ["h", *norm], ["y"]),
+    ]
     assert_equals_runtime(write_onnx(nodes, {"x": ("N", 6, 6)}, {"l.weight": weights(6, 6), **norm}))
 
 

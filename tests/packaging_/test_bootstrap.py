@@ -64,7 +64,8 @@ def test_a_missing_library_leads_to_its_debian_package(bootstrap: ModuleType, li
 
 
 def test_libraries_that_ldd_does_not_find_are_listed_once(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch):
-    said = "plugin:\n\tlibxcb-icccm.so.4 => not found\n\tlibc.so.6 => /lib/libc.so.6 (0x7f)\nengine:\n\tlibxcb-icccm.so.4 => not found"
+    missing, found = "\tlibxcb-icccm.so.4 => not found\n", "\tlibc.so.6 => /lib/libc.so.6 (0x7f)\n"
+    said = f"plugin:\n{missing}{found}engine:\n{missing}"
     monkeypatch.setattr(bootstrap.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(bootstrap, "output", lambda command: said)
     qt = bootstrap.VENV / "lib/python3.11/site-packages/PySide6/Qt/plugins/platforms"

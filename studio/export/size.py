@@ -1,0 +1,39 @@
+"""How large the uncompressed model is when the studio writes it, which all predicted sizes start from."""
+
+import contextlib
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+import studio
+from studio.export.onnx_file import WRITER_VERSION, onnx_bytes
+from studio.files import write_text_atomically
+from studio.models.model import Model
+
+#: Packages that decide what the writer writes.
+_WRITERS = ("torch", "onnx", "onnx-ir", "onnxscript")
+
+
+def measure_export_size(model: Model) -> int:
+    """Bytes of the uncompressed model as an ONNX file; remembered on disk for the next time.
+
+    Raises:
+        ExportError: the model cannot be written.
+    """
+    known = _remembered(model)
+    with contextlib.suppress(OSError, ValueError):  # nothing is remembered: measured anew
+        return int(known.read_text(encoding="ascii"))
+    size = len(onnx_bytes(model.graph, model.info, model.free_size))
+    with contextlib.suppress(OSError):  # it only saves time
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(known, str(size))
+    return size
+
+
+def _remembered(model: Model) -> Path:
+    """Where the size is kept: a name made of everything that it depends on."""
+    versions = [studio.__version__, str(WRITER_VERSION), *(version(package) for package in _WRITERS)]
+    key = hashlib.sha256("\n".join([model.info.fingerprint, *versions]).encode()).hexdigest()
+    return user_cache_path("compression-studio") / "export-sizes" / key

@@ -1,0 +1,89 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from studio.analysis.calibration import RunningMoments, calibrate
+from studio.analysis.inputs import input_rows, output_rows
+from studio.models.layer import ModelInfo, TensorSpec
+from studio.models.layers import layer_table
+from studio.models.model import Model
+from studio.progress import Progress
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(6, 4), (5, 6)),
+    "linear over tokens": (lambda: nn.Linear(6, 4), (5, 3, 6)),
+    "conv1d": (lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1), (5, 4, 11)),
+    "conv2d": (lambda: nn.Conv2d(4, 6, 3, stride=(2, 1), padding=(1, 0), dilation=2), (5, 4, 9, 10)),
+    "grouped conv2d": (lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2), (5, 4, 7, 7)),
+    "same padding": (lambda: nn.Conv2d(4, 6, (3, 2), padding="same"), (5, 4, 7, 7)),
+    "conv3d": (lambda: nn.Conv3d(2, 3, 2, padding=1), (5, 2, 4, 5, 6)),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_rows_times_the_weight_matrix_are_the_layers_output(kind: str) -> None:
+    make, shape = LAYERS[kind]
+    torch.manual_seed(0)
+    layer, x = make(), torch.randn(shape)
+    groups = getattr(layer, "groups", 1)
+    matrix = layer.weight.flatten(1).unflatten(0, (groups, -1))
+    bias = layer.bias.reshape(groups, 1, -1)
+    torch.testing.assert_close(input_rows(layer, x) @ matrix.mT + bias, output_rows(layer, layer(x)))
+
+
+def test_rows_of_a_convolution_are_those_of_unfold() -> None:
+    layer, x = nn.Conv2d(4, 6, 3, stride=2, padding=1), torch.randn(5, 4, 7, 7)
+    assert torch.equal(input_rows(layer, x)[0], F.unfold(x, 3, padding=1, stride=2).mT.flatten(0, 1))
+
+
+def test_moments_of_two_rows_by_hand() -> None:
+    moments = RunningMoments(nn.Linear(2, 1))
+    moments.add(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
+    moments.add(torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0]]))
+    assert moments.second.tolist() == [[[5.0, 1.0], [1.0, 2.0]]]
+    assert moments.mean.tolist() == [[2.0, 1.0]]
+    assert moments.cross.tolist() == [[[3.0, 3.0]]]
+    assert moments.output_mean.tolist() == [[2.0]]
+
+
+class TwiceUsed(nn.Module):
+    """One layer called twice, and a grouped convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 4, 3, padding=1, groups=2)
+        self.shared = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shared(torch.relu(self.shared(self.conv(x))))
+
+
+def small_model() -> Model:
+    torch.manual_seed(0)
+    graph = fx.symbolic_trace(TwiceUsed()).eval()
+    layers = layer_table(graph, (torch.zeros(2, 4, 8),))
+    return Model(graph, ModelInfo("m", "onnx", "ab", (TensorSpec("x", "float32", (None, 4, 8)),), (), layers, 0, 0, 0))
+
+
+def test_every_layer_gets_the_moment_of_all_that_it_saw() -> None:
+    model, x = small_model(), torch.randn(10, 4, 8)
+    seen: list[Progress] = []
+    calibration = calibrate(model, [(x[:6],), (x[6:],)], seen.append)
+    with torch.no_grad():
+        once = model.module("conv")(x)
+        rows = torch.cat([once, torch.relu(model.module("shared")(once))]).reshape(-1, 8)
+    torch.testing.assert_close(calibration.moments["shared"], rows.mT @ rows / len(rows))
+    torch.testing.assert_close(calibration.means["shared"], rows.mean(0))
+    assert calibration.moments["conv"].shape == (2, 6, 6)
+    assert calibration.means["conv"].shape == (2, 6)
+    assert calibration.samples == 10
+    assert [(p.done, p.total) for p in seen] == [(1, 2), (2, 2)]
+
+
+def test_the_fingerprint_follows_the_samples() -> None:
+    model, x = small_model(), torch.randn(4, 4, 8)
+    prints = [calibrate(model, [(given,)]).fingerprint for given in (x, x.clone(), x + 1)]
+    assert prints[0] == prints[1] != prints[2]

@@ -1,0 +1,37 @@
+"""Singular values against numpy's full decomposition."""
+
+import numpy as np
+import pytest
+import torch
+
+from studio.analysis.spectrum import spectrum
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (16, 144), (144, 16), (1, 9), (30, 35)])
+def test_singular_values_are_those_of_the_full_decomposition(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = spectrum(matrix)
+    np.testing.assert_allclose(
+        found.singular_values, np.linalg.svd(matrix.double().numpy(), compute_uv=False), rtol=1e-9
+    )
+    assert found.break_even_rank == shape[0] * shape[1] / (shape[0] + shape[1])
+
+
+def test_singular_values_below_the_reach_of_a_gram_matrix_are_exact():
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64, generator=generator))[0]
+    right = torch.linalg.qr(torch.randn(60, 6, dtype=torch.float64, generator=generator))[0]
+    values = torch.tensor([1.0, 0.5, 1e-3, 1e-6, 1e-9, 1e-11], dtype=torch.float64)
+    found = spectrum(left @ torch.diag(values) @ right.T).singular_values
+    np.testing.assert_allclose(found, values, rtol=1e-3)
+
+
+def test_a_matrix_of_zeros_has_zero_singular_values():
+    assert not spectrum(torch.zeros(4, 20)).singular_values.any()
+
+
+def test_energy_rises_to_one_and_tells_the_rank():
+    found = spectrum(torch.diag(torch.tensor([2.0, 1.0, 0.0])))
+    np.testing.assert_allclose(found.energy, [0.8, 1.0, 1.0])
+    assert found.rank_for(0.8) == 1
+    assert found.rank_for(0.81) == 2

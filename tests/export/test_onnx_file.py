@@ -1,0 +1,149 @@
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+
+from studio.compression.compress import compress
+from studio.export.onnx_file import onnx_bytes
+from studio.recipe.cost import model_cost
+from studio.recipe.recipe import Recipe
+
+NETWORKS = ("convolutions", "tokens", "waves")
+
+RECIPES = {
+    "8 bit channel": {"quantize": {"weight_bits": 8}},
+    "8 bit tensor": {"quantize": {"weight_bits": 8, "granularity": "tensor"}},
+    "8 bit group, partial last": {"quantize": {"weight_bits": 8, "granularity": "group", "group_size": 7}},
+    "4 bit channel": {"quantize": {"weight_bits": 4}},
+    "4 bit group 16": {"quantize": {"weight_bits": 4, "granularity": "group", "group_size": 16}},
+    "4 bit group of the whole row": {"quantize": {"weight_bits": 4, "granularity": "group", "group_size": 512}},
+    "rank": {"rank": {"rank": 3}},
+    "sparse": {"prune": {"ratio": 0.5}},
+    "all": {
+        "rank": {"energy": 0.8},
+        "prune": {"ratio": 0.4},
+        "quantize": {"weight_bits": 4, "granularity": "group", "group_size": 16},
+    },
+}
+
+
+def _recipe(settings):
+    return Recipe.model_validate({"default": settings})
+
+
+def _run(content, x):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(content, options).run(None, {"input": x.numpy()})[0]
+
+
+def _initializers(content):
+    return {tensor.name: tensor for tensor in onnx.load_from_string(content).graph.initializer}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_recipe_gives_the_predicted_bytes_and_the_previewed_outputs(network, make_model):
+    model = make_model(network)
+    x = model.example(5)
+    original = onnx_bytes(model.graph, model.info)
+    np.testing.assert_allclose(_run(original, x[0]), model.graph(*x).detach(), atol=2e-6)
+    for name, settings in RECIPES.items():
+        recipe = _recipe(settings)
+        compressed = compress(model, recipe)
+        content = onnx_bytes(compressed.graph, model.info)
+        onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+        np.testing.assert_allclose(_run(content, x[0]), compressed.graph(*x).detach(), atol=2e-6, err_msg=name)
+        predicted = model_cost(model.info, recipe, compressed.ranks, len(original)).bytes
+        assert abs(predicted - len(content)) <= 4, name
+
+
+def test_weights_are_stored_as_the_very_integers_of_the_preview(make_model):
+    model = make_model("convolutions")
+    quantize = {"weight_bits": 8, "granularity": "channel"}
+    narrow = {"weight_bits": 4, "granularity": "group", "group_size": 16}
+    recipe = Recipe.model_validate({"default": {"quantize": quantize}, "layers": {"wide": {"quantize": narrow}}})
+    compressed = compress(model, recipe)
+    stored = _initializers(onnx_bytes(compressed.graph, model.info))
+    stem, wide = stored["stem.weight_quantized"], stored["wide.weight_quantized"]
+    assert (stem.data_type, list(stem.dims)) == (TensorProto.INT8, [8, 3, 3, 3])
+    assert (wide.data_type, list(wide.dims)) == (TensorProto.INT4, [8, 72])
+    assert len(wide.raw_data) == 8 * 72 // 2
+    for name, tensor in (("stem", stem), ("wide", wide)):
+        expected = compressed.graph.get_submodule(name).stored.q.numpy()
+        integers = numpy_helper.to_array(tensor).astype(np.int8)
+        np.testing.assert_array_equal(integers.reshape(expected.shape), expected)
+
+
+def test_no_float_copy_of_a_stored_weight_remains(make_model):
+    model = make_model("tokens")
+    compressed = compress(model, _recipe({"quantize": {"weight_bits": 4}}))
+    floats = {
+        name: list(tensor.dims)
+        for name, tensor in _initializers(onnx_bytes(compressed.graph, model.info)).items()
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 1
+    }
+    assert floats == {}
+
+
+def test_integer_products_keep_their_inputs_as_floats_in_the_runtime(make_model, tmp_path):
+    model = make_model("tokens")
+    compressed = compress(model, _recipe({"quantize": {"weight_bits": 8}}))
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(onnx_bytes(compressed.graph, model.info), options)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert "DequantizeLinear" in kinds
+    assert not kinds & {"MatMulNBits", "MatMulInteger", "QGemm", "DynamicQuantizeMatMul"}
+
+
+def test_names_tell_the_layers_and_nothing_else_is_in_the_file(make_model):
+    model = make_model("convolutions")
+    compressed = compress(model, Recipe.model_validate({"layers": {"wide": {"rank": {"rank": 2}}}}))
+    file = onnx.load_from_string(onnx_bytes(compressed.graph, model.info))
+    convolutions = [node.name for node in file.graph.node if node.op_type == "Conv"]
+    assert convolutions == ["stem", "wide.first", "wide.second", "grouped"]
+    assert {"wide.first.weight", "wide.second.weight", "wide.bias", "head.weight", "head.bias"} <= {
+        tensor.name for tensor in file.graph.initializer
+    }
+    assert not file.graph.value_info
+    assert not any(node.doc_string or node.metadata_props for node in file.graph.node)
+
+
+def test_the_batch_stays_free_and_inputs_and_outputs_keep_their_names(make_model):
+    model = make_model("tokens")
+    file = onnx.load_from_string(onnx_bytes(model.graph, model.info))
+    (source,), (result,) = file.graph.input, file.graph.output
+    assert (source.name, result.name) == ("input", "scores")
+    assert source.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert [size.dim_value for size in source.type.tensor_type.shape.dim[1:]] == [6, 40]
+    assert file.opset_import[0].version == 21
+
+
+def test_equal_biases_are_stored_for_each_layer(make_model):
+    model = make_model("waves")
+    stored = _initializers(onnx_bytes(model.graph, model.info))
+    assert {"first_of_all.bias", "second_of_all.bias"} <= stored.keys()
+
+
+def test_writing_twice_gives_the_same_bytes(make_model):
+    model = make_model("waves")
+    assert onnx_bytes(model.graph, model.info) == onnx_bytes(model.graph, model.info)
+
+
+def test_writing_says_nothing(make_model, capfd, caplog, recwarn):
+    model = make_model("waves")
+    onnx_bytes(model.graph, model.info)
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if "torchvision" in record.getMessage()]
+    assert not [warning for warning in recwarn if "treespec" in str(warning.message)]
+
+
+def test_writing_leaves_the_graph_as_it_was(make_model):
+    model = make_model("waves")
+    before = {name: value.clone() for name, value in model.graph.state_dict().items()}
+    onnx_bytes(model.graph, model.info)
+    assert all(torch.equal(value, before[name]) for name, value in model.graph.state_dict().items())
+    assert not model.graph.training
