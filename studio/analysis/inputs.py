@@ -42,7 +42,7 @@ def input_rows(layer: HasRows, x: Tensor) -> Tensor:
     ):
         patches = patches.unfold(axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
     spatial = len(layer.kernel_size)
-    patches = patches.unflatten(1, (layer.groups, -1))  # [batch, groups, in / groups, *positions, *kernel]
+    patches = patches.reshape(len(x), layer.groups, -1, *patches.shape[2:])  # splits the channels; still a view
     positions, kernel = range(3, 3 + spatial), range(3 + spatial, 3 + 2 * spatial)
     patches = patches.permute(1, 0, *positions, 2, *kernel)
     columns = layer.in_channels // layer.groups * torch.Size(layer.kernel_size).numel()
@@ -53,8 +53,8 @@ def output_rows(layer: HasRows, y: Tensor) -> Tensor:
     """A layer's output in the order of `input_rows`: ``[groups, positions, out / groups]``."""
     if isinstance(layer, nn.Linear):
         return y.reshape(1, -1, layer.out_features)
-    grouped = y.unflatten(1, (layer.groups, -1)).movedim(2, -1)  # [batch, groups, *positions, out / groups]
-    return grouped.movedim(1, 0).flatten(1, -2)
+    grouped = y.reshape(len(y), layer.groups, layer.out_channels // layer.groups, -1)
+    return grouped.permute(1, 0, 3, 2).flatten(1, 2)
 
 
 def padding_amounts(layer: Conv) -> list[int]:

@@ -22,9 +22,7 @@ def damped(H: Tensor, share: float = DAMPING) -> Tensor:
     """H with `share` of its mean diagonal added on the diagonal; the identity for inputs that are always zero."""
     level = H.diagonal(dim1=-2, dim2=-1).mean(-1)
     level = torch.where(level > 0, share * level, 1.0)
-    identity = torch.eye(H.shape[-1], dtype=H.dtype)
-    shifted: Tensor = H + level[..., None, None] * identity
-    return shifted
+    return H + level[..., None, None] * torch.eye(H.shape[-1], dtype=H.dtype)
 
 
 def inverse_factor(H: Tensor) -> Tensor:
@@ -34,7 +32,8 @@ def inverse_factor(H: Tensor) -> Tensor:
     """
     turned = torch.linalg.cholesky(H.flip(-2, -1)).flip(-2, -1)  # H = turned @ turned.mT, upper triangular
     identity = torch.eye(H.shape[-1], dtype=H.dtype).expand_as(H)
-    return torch.linalg.solve_triangular(turned, identity, upper=True)
+    U: Tensor = torch.linalg.solve_triangular(turned, identity, upper=True)
+    return U
 
 
 def row_errors(difference: Tensor, H: Tensor | None) -> Tensor:

@@ -210,7 +210,8 @@ class Workspace:
 
     def _calibration(self, source: Source, model: Model, report: Report) -> Calibration | None:
         options = source.recipe.options
-        if source.calibration is None or not options.data_aware:
+        unchanged = all(source.recipe.settings_for(layer).is_empty for layer in model.info.layers)
+        if source.calibration is None or not options.data_aware or unchanged:
             return None
         data = self._dataset(source.calibration, model)
         count = min(options.calibration_samples, len(data))

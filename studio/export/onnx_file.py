@@ -2,10 +2,11 @@
 
 import logging
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -17,7 +18,7 @@ from studio.errors import ExportError
 from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
 from studio.export.onnx_weights import initializer, stored_integers, write_out
 from studio.export.translate import TRANSLATIONS
-from studio.models.layer import ModelInfo, TensorSpec
+from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.model import DEFAULT_SIZE, example_inputs
 
 #: First version with int4 and with scales for blocks.
@@ -45,7 +46,7 @@ def onnx_bytes(graph: fx.GraphModule, info: ModelInfo, free_size: int = DEFAULT_
         ExportError: an operator has no form in ONNX, or the file would be too large.
     """
     model = _exported(graph, info, free_size)
-    _tidy(model, {layer.name for layer in info.layers}, graph.state_dict().keys())
+    _tidy(model, {layer.name: layer for layer in info.layers}, graph.state_dict().keys())
     proto = ir.to_proto(model)
     if proto.ByteSize() > _LIMIT:
         raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.")
@@ -62,7 +63,7 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
     try:
         with _quiet():
             program = torch.onnx.export(
-                graph,
+                _as_it_is_now(graph),
                 example_inputs(graph, info.inputs, 2, free_size),
                 dynamo=True,
                 opset_version=OPSET,
@@ -76,6 +77,15 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
         raise ExportError(f"The model cannot be written as ONNX: {_reason(error)}") from error
     assert program is not None
     return program.model
+
+
+def _as_it_is_now(graph: fx.GraphModule) -> fx.GraphModule:
+    """The same graph without notes on the modules it was once traced from: layers may have been replaced since."""
+    copied = fx.Graph()
+    copied.output(copied.graph_copy(graph.graph, {}))
+    for node in copied.nodes:
+        node.meta.pop("nn_module_stack", None)
+    return fx.GraphModule(graph, copied).eval()
 
 
 def _free_dimensions(spec: TensorSpec) -> dict[int, str]:
@@ -108,7 +118,7 @@ def _not_about_torchvision(record: logging.LogRecord) -> bool:
     return "torchvision is not installed" not in record.getMessage()
 
 
-def _tidy(model: ir.Model, layers: Collection[str], parameters: Collection[str]) -> None:
+def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[str]) -> None:
     """Leaves nothing in the file but what runs, under names that tell where it belongs."""
     graph = model.graph
     places = {node: place_of(node, layers) for node in graph}
@@ -119,7 +129,7 @@ def _tidy(model: ir.Model, layers: Collection[str], parameters: Collection[str])
         written = write_out(graph, stored, names.unique(f"{place.part}.weight"))
         named.update(written)
         places.update(dict.fromkeys(written, place))
-    _separate_biases(graph, places)
+    _restore_biases(graph, places, layers)
     RemoveUnusedNodesPass()(model)
     name_all(graph, places, named, parameters)
     for node in graph:
@@ -134,13 +144,20 @@ def _tidy(model: ir.Model, layers: Collection[str], parameters: Collection[str])
     graph.metadata_props.clear()
 
 
-def _separate_biases(graph: ir.Graph, places: dict[ir.Node, Place | None]) -> None:
-    """Gives each layer a bias of its own: the exporter shares equal ones, such as those that are all zero."""
+def _restore_biases(graph: ir.Graph, places: Mapping[ir.Node, Place | None], layers: Mapping[str, Layer]) -> None:
+    """Gives each layer a bias of its own again: the exporter shares equal ones and leaves out those of zeros."""
     owners: dict[ir.Value, str] = {}
     for node in graph:
         place = places[node]
+        if place is None:
+            continue
+        last = place.part != f"{place.layer}.first"
+        if node.op_type == "Conv" and len(node.inputs) == 2 and last and layers[place.layer].has_bias:
+            node.resize_inputs(3)
+            zeros = np.zeros(layers[place.layer].shape[0], dtype=np.float32)
+            node.replace_input_with(2, initializer(graph, f"{place.layer}.zero_bias", zeros))
         for position, value in enumerate(node.inputs):
-            if place is None or value is None or value.const_value is None or not is_bias(node, position):
+            if value is None or value.const_value is None or not is_bias(node, position):
                 continue
             if owners.setdefault(value, place.layer) != place.layer:
                 own = initializer(graph, f"{place.layer}.own_bias", value.const_value.numpy())

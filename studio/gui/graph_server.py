@@ -9,6 +9,7 @@ which neither collects anything nor ages.
 
 import re
 import secrets
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -105,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         # spares the question about analytics, which this version of the page never runs
         self.send_header("Set-Cookie", "consent=0; SameSite=Strict; Path=/")
         self.end_headers()
-        self.wfile.write(content)
+        with suppress(ConnectionError):  # the view was closed meanwhile
+            self.wfile.write(content)
 
 
 def page(html: str) -> str:

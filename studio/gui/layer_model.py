@@ -39,6 +39,8 @@ class LayerModel(QAbstractTableModel):
         super().__init__()
         self._session = session
         self._layers: tuple[Layer, ...] = ()
+        self._rows: dict[str, int] = {}
+        self._total = 0
         self._columns = self._make_columns()
         session.changed.connect(self._follow)
         session.drops.changed.connect(self._drop_known)
@@ -64,7 +66,7 @@ class LayerModel(QAbstractTableModel):
 
     def row(self, name: str) -> int | None:
         """Row of the layer called `name`."""
-        return next((row for row, layer in enumerate(self._layers) if layer.name == name), None)
+        return self._rows.get(name)
 
     def rowCount(self, parent: Index = _ROOT) -> int:
         """Number of layers."""
@@ -102,9 +104,8 @@ class LayerModel(QAbstractTableModel):
         return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number else None
 
     def _make_columns(self) -> tuple[Column, ...]:
-        order: Callable[[Layer], int] = self._layers.index
         return (
-            Column("Layer", "Dotted name in the model's file", order, lambda layer: layer.name),
+            Column("Layer", "Dotted name in the model's file", self._order, lambda layer: layer.name),
             Column(
                 "Share",
                 "Share of the original model's weights",
@@ -135,7 +136,10 @@ class LayerModel(QAbstractTableModel):
         )
 
     def _share(self, layer: Layer) -> float:
-        return layer.bytes / max(1, sum(other.bytes for other in self._layers))
+        return layer.bytes / max(1, self._total)
+
+    def _order(self, layer: Layer) -> int:
+        return self._rows[layer.name]
 
     def _bytes(self, layer: Layer) -> int:
         cost = self._session.cost
@@ -171,6 +175,8 @@ class LayerModel(QAbstractTableModel):
         self.beginResetModel()
         project = self._session.project
         self._layers = project.info.layers if project is not None else ()
+        self._rows = {layer.name: row for row, layer in enumerate(self._layers)}
+        self._total = sum(layer.bytes for layer in self._layers)
         self.endResetModel()
 
     def _repaint(self, names: frozenset[str]) -> None:

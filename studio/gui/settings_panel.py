@@ -128,7 +128,7 @@ class SettingsPanel(QScrollArea):
         cost = self._session.cost
         costs = [cost.layers[layer.name] for layer in layers] if cost is not None else []
         notes = list(dict.fromkeys(note for layer_cost in costs for note in layer_cost.notes))
-        self._notes.setText("\n".join(notes))
+        self._notes.setText("\n".join(note[:1].upper() + note[1:] for note in notes))
         self._notes.setVisible(bool(notes))
 
     def _show_section(

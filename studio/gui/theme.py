@@ -6,7 +6,7 @@ Contrast of text on its ground is at least 4.5:1 (WCAG 2.2 AA) in both schemes; 
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from PySide6.QtCore import QObject, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
@@ -116,8 +116,7 @@ class Theme(QObject):
 
     def _apply(self) -> None:
         hints = self._application.styleHints()
-        with QSignalBlocker(hints):  # embedded web pages and native dialogs follow the hint
-            hints.setColorScheme(_QT_SCHEMES[self._scheme])
+        hints.setColorScheme(_QT_SCHEMES[self._scheme])  # embedded web pages and native dialogs follow it
         system_is_dark = hints.colorScheme() is Qt.ColorScheme.Dark
         dark = self._scheme is Scheme.DARK or (self._scheme is Scheme.SYSTEM and system_is_dark)
         self.colours = DARK if dark else LIGHT

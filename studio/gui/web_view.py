@@ -13,6 +13,19 @@ from PySide6.QtWebEngineWidgets import QWebEngineView
 from studio.gui.theme import Theme
 
 
+#: Decides the page's dark style rules by the studio's theme: the page itself only knows the desktop's.
+_PAINT = """
+for (const sheet of document.styleSheets) {
+    for (const rule of sheet.cssRules) {
+        if (rule.media && (rule.dark || rule.media.mediaText.includes('prefers-color-scheme: dark'))) {
+            rule.dark = true;
+            rule.media.mediaText = %s;
+        }
+    }
+}
+"""
+
+
 class LoopbackOnly(QWebEngineUrlRequestInterceptor):
     """Blocks every request that does not go to the graph server.
 
@@ -40,15 +53,17 @@ class GraphView(QWebEngineView):
     def __init__(self, address: str, host: str, theme: Theme) -> None:
         super().__init__()
         self._theme = theme
-        profile = QWebEngineProfile(self)  # off the record: no cookies, no cache on disk
+        profile = QWebEngineProfile()  # off the record: no cookies, no cache on disk
         self.interceptor = LoopbackOnly(host, profile)
         profile.setUrlRequestInterceptor(self.interceptor)
         self.setPage(QWebEnginePage(profile, self))
+        profile.setParent(self.page())  # so that it outlives the page, as it must
         self.setAccessibleName("Graph of the model")
         theme.changed.connect(self._paint)
+        self.loadFinished.connect(self._paint)
         self._paint()
         self.load(QUrl(address))
 
     def _paint(self) -> None:
-        """Sets the ground; Netron's page itself follows the colour scheme that the theme tells Qt."""
         self.page().setBackgroundColor(QColor(self._theme.colours.base))
+        self.page().runJavaScript(_PAINT % ("'all'" if self._theme.is_dark else "'not all'"))

@@ -88,11 +88,12 @@ def _legend(colours: Colours) -> str:
 
 def statistics_text(view: WeightView) -> str:
     """Mean, spread, zeros and, for a changed layer, how far it is from the original."""
-    parts = [f"mean {view.mean:.3g}", f"σ {view.std:.3g}", f"range {view.low:.3g} … {view.high:.3g}".replace("-", "−")]
-    if view.zeros > 0:
-        parts.append(f"{percent_text(view.zeros)} zeros")
+    parts = []
     if view.sqnr_db is not None:
         parts.append("SQNR ∞" if np.isinf(view.sqnr_db) else f"SQNR {view.sqnr_db:.1f} dB")
     if view.layer_error is not None:
         parts.append(f"output error {percent_text(view.layer_error)}")
-    return "  ·  ".join(parts)
+    if view.zeros > 0:
+        parts.append(f"{percent_text(view.zeros)} zeros")
+    parts += [f"mean {view.mean:.2g}", f"σ {view.std:.2g}", f"range {view.low:.2g} … {view.high:.2g}"]
+    return "  ·  ".join(parts).replace("-", "−")

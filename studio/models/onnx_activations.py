@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from studio.models import operators
-from studio.models.onnx_graph import Operator, Table, Workbench
+from studio.models.onnx_graph import Table, Workbench
+from studio.models.onnx_nodes import Operator
 from studio.models.onnx_windows import explicit_pads, is_symmetric, torch_pads
 
 ACTIVATIONS = Table()

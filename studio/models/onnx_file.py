@@ -18,15 +18,17 @@ from torch import fx
 from studio.errors import ModelFileError
 from studio.models.layer import TensorSpec
 from studio.models.onnx_activations import ACTIVATIONS
-from studio.models.onnx_graph import Handler, Operator, ValueType, Workbench
+from studio.models.onnx_graph import Handler, Workbench
 from studio.models.onnx_layers import LAYERS
 from studio.models.onnx_names import scopes
+from studio.models.onnx_nodes import Operator, ValueType
 from studio.models.onnx_operators import OPERATORS
+from studio.models.onnx_shaping import SHAPING
 from studio.models.onnx_sizes import SIZES, computes_sizes
 from studio.models.onnx_types import DTYPES, input_dtype, type_name
 
 HANDLERS: dict[str, Handler] = {
-    kind: handler for table in (OPERATORS, ACTIVATIONS, LAYERS) for kind, handler in table.handlers.items()
+    kind: handler for table in (OPERATORS, SHAPING, ACTIVATIONS, LAYERS) for kind, handler in table.handlers.items()
 }
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 

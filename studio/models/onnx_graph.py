@@ -6,56 +6,18 @@ the rest becomes fx nodes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from studio.errors import ModelFileError
 from studio.models import shape_math
 from studio.models.onnx_names import constant_path, generated
+from studio.models.onnx_nodes import Operator, ValueType
 from studio.models.tree import ModuleTree, finished
 
 #: A tensor constant, or an fx node that gives a tensor or sizes; None for an input that is left out.
 Value = torch.Tensor | fx.Node | None
-
-
-@dataclass(frozen=True, eq=False)
-class Operator:
-    """One ONNX node, its attributes as Python values and its constants at hand.
-
-    Attributes:
-        type: operator type such as ``Conv``.
-        name: the node's name, or its first output's where it has none.
-        inputs: names of the inputs, empty where left out.
-        outputs: names of the outputs.
-        attributes: decoded attributes (text as str, tensors as torch tensors).
-        scopes: module paths the exporter noted for this node, outermost first.
-    """
-
-    type: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
-    scopes: tuple[str, ...] = ()
-
-    def get(self, attribute: str, default: Any = None) -> Any:
-        """An attribute, or `default` where the file leaves it out."""
-        return self.attributes.get(attribute, default)
-
-    def refuse(self, reason: str) -> ModelFileError:
-        """The error that names this node."""
-        return ModelFileError(f"The ONNX operator {self.type} (node '{self.name}') cannot be imported: {reason}.")
-
-
-@dataclass(frozen=True)
-class ValueType:
-    """What the file tells of a value: dtype, and sizes with None where free; None where nothing is known."""
-
-    dtype: torch.dtype | None
-    shape: tuple[int | None, ...] | None
 
 
 Handler = Callable[["Workbench", Operator], Any]

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from studio.models import operators
-from studio.models.onnx_graph import Operator, Table, Workbench
+from studio.models.onnx_graph import Table, Workbench
 from studio.models.onnx_names import layer_path
+from studio.models.onnx_nodes import Operator
 from studio.models.onnx_windows import explicit_pads, is_symmetric, torch_pads
 
 LAYERS = Table()

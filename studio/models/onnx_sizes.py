@@ -9,7 +9,8 @@ import torch
 from torch import fx
 
 from studio.models import shape_math
-from studio.models.onnx_graph import Operator, Table, Value, Workbench
+from studio.models.onnx_graph import Table, Value, Workbench
+from studio.models.onnx_nodes import Operator
 from studio.models.onnx_types import torch_dtype
 
 SIZES = Table()

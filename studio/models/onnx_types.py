@@ -6,7 +6,7 @@ import torch
 from onnx import TensorProto
 
 from studio.errors import ModelFileError
-from studio.models.onnx_graph import Operator
+from studio.models.onnx_nodes import Operator
 
 DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from studio.models.onnx_graph import Operator, Workbench
+from studio.models.onnx_graph import Workbench
+from studio.models.onnx_nodes import Operator
 
 
 def explicit_pads(

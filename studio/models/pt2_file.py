@@ -134,12 +134,14 @@ class _Lift:
         return call
 
     def _path(self, node: fx.Node, module: nn.Module, sources: list[str]) -> str:
-        """Where `module` hangs: at the path of its weights, once for a layer that is called several times."""
+        """Where `module` hangs: at the path it was called by or its weights had, once however often it is called."""
         key = (type(module), module.extra_repr(), *sources)
         if key not in self._layers:
-            owner = sources[0].rpartition(".")[0] if sources else ""
-            taken = owner in self._layers.values()
-            self._layers[key] = self._tree.place(_caller(node) if taken or not owner else owner, module)
+            owner = sources[0].rpartition(".")[0]
+            caller, kind = _caller(node)
+            made_by_it = kind == type(module).__name__  # tied weights carry the name of only one of their owners
+            free = owner and owner not in self._layers.values()
+            self._layers[key] = self._tree.place(owner if free and not made_by_it else caller, module)
         return self._layers[key]
 
     def _weight(self, node: fx.Node) -> Any:
@@ -155,11 +157,12 @@ def _single(value: Any) -> Any:
     return torch.float32 if isinstance(value, torch.dtype) and value in _FLOATS else value
 
 
-def _caller(node: fx.Node) -> str:
-    """The path of the module that made this call before the export, or the node's own name."""
+def _caller(node: fx.Node) -> tuple[str, str]:
+    """Path and class name of the module that made this call before the export; else the node's own name."""
     stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack", {})
-    paths = [path for path, _ in stack.values() if path]
-    return paths[-1] if paths else node.name
+    callers = [(path, str(kind).rpartition(".")[2]) for path, kind in stack.values() if path]
+    path, kind = callers[-1] if callers else (node.name, "")
+    return path.partition("@")[0], kind  # a module's second call is written as ``path@1``
 
 
 def _specs(program: ExportedProgram, specs: Any, kind: str) -> tuple[TensorSpec, ...]:

@@ -99,7 +99,7 @@ def scan(content: bytes) -> bytes:
             for info in _members(archive):
                 folder, name = _split(info.filename)
                 copy.writestr(f"{folder}/{name}", _checked(name, archive.read(info)))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
         raise ModelFileError(f"The .pt2 archive is damaged: {error}") from error
     return clean.getvalue()
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from studio.analysis import calibration
 from studio.analysis.calibration import RunningMoments, calibrate
 from studio.analysis.inputs import input_rows, output_rows
 from studio.models.layer import ModelInfo, TensorSpec
@@ -49,6 +50,18 @@ def test_moments_of_two_rows_by_hand() -> None:
     assert moments.output_mean.tolist() == [[2.0]]
 
 
+def test_large_inputs_are_taken_in_slices_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = nn.Conv2d(4, 6, 3, padding=1), torch.randn(7, 4, 6, 6)
+    y = layer(x).detach()
+    whole, sliced = RunningMoments(layer), RunningMoments(layer)
+    whole.add(x, y)
+    monkeypatch.setattr(calibration, "_SLICE", 2 * x[0].numel() * 9)
+    assert [len(part) for part in calibration.slices(layer, x)] == [2, 2, 2, 1]
+    sliced.add(x, y)
+    torch.testing.assert_close(sliced.second, whole.second, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(sliced.cross, whole.cross, atol=1e-6, rtol=1e-6)
+
+
 class TwiceUsed(nn.Module):
     """One layer called twice, and a grouped convolution."""
 
@@ -71,15 +84,15 @@ def small_model() -> Model:
 def test_every_layer_gets_the_moment_of_all_that_it_saw() -> None:
     model, x = small_model(), torch.randn(10, 4, 8)
     seen: list[Progress] = []
-    calibration = calibrate(model, [(x[:6],), (x[6:],)], seen.append)
+    found = calibrate(model, [(x[:6],), (x[6:],)], seen.append)
     with torch.no_grad():
         once = model.module("conv")(x)
         rows = torch.cat([once, torch.relu(model.module("shared")(once))]).reshape(-1, 8)
-    torch.testing.assert_close(calibration.moments["shared"], rows.mT @ rows / len(rows))
-    torch.testing.assert_close(calibration.means["shared"], rows.mean(0))
-    assert calibration.moments["conv"].shape == (2, 6, 6)
-    assert calibration.means["conv"].shape == (2, 6)
-    assert calibration.samples == 10
+    torch.testing.assert_close(found.moments["shared"], rows.mT @ rows / len(rows))
+    torch.testing.assert_close(found.means["shared"], rows.mean(0))
+    assert found.moments["conv"].shape == (2, 6, 6)
+    assert found.means["conv"].shape == (2, 6)
+    assert found.samples == 10
     assert [(p.done, p.total) for p in seen] == [(1, 2), (2, 2)]
 
 

@@ -145,7 +145,7 @@ def test_other_options_take_nothing_over(model: Model, calibration: Calibration)
 
 
 def test_an_unknown_layer_is_named(model: Model) -> None:
-    with pytest.raises(RecipeError, match="no layer 'stam'.*Did you mean 'stem'"):
+    with pytest.raises(RecipeError, match=r"no layer 'stam'.*Did you mean 'stem'"):
         compress(model, recipe(stam=FOUR_BITS))
 
 

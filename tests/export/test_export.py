@@ -89,7 +89,7 @@ def test_a_file_that_behaves_otherwise_is_not_kept_and_the_old_one_stays(compres
         return lambda values: predict(values) + 0.01
 
     monkeypatch.setattr("studio.export.export.runtime_predict", shifted)
-    with pytest.raises(ExportError, match="differ from the preview by 0.01"):
+    with pytest.raises(ExportError, match=r"differ from the preview by 0\.01"):
         export(compressed, out)
     assert out.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["small.onnx"]
@@ -108,7 +108,7 @@ def test_cancelling_leaves_no_file(compressed, tmp_path):
 def test_a_file_that_the_runtime_refuses_is_named_in_one_line(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a model")
-    with pytest.raises(ExportError, match="^ONNX Runtime cannot open the exported file: ") as caught:
+    with pytest.raises(ExportError, match=r"^ONNX Runtime cannot open the exported file: ") as caught:
         runtime_predict(path, ["input"])
     assert "\n" not in str(caught.value)
 

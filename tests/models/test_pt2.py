@@ -143,22 +143,22 @@ def edited(parts, name, edit):
     return json.dumps(tree).encode()
 
 
+def torch_saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
 def test_a_forged_archive_without_changes_opens(forged):
     assert len(open_model(forged()[0]).info.layers) == 6
 
 
-@pytest.mark.parametrize("save", [pickle.dumps, lambda bomb: _torch_saved(bomb)], ids=["pickle", "torch.save"])
+@pytest.mark.parametrize("save", [pickle.dumps, torch_saved], ids=["pickle", "torch.save"])
 def test_pickled_sample_inputs_never_run(forged, tmp_path, save):
     mark = tmp_path / "mark"
     path, _ = forged(data__sample_inputs__modelDOTpt=save(Bomb(mark)))
     assert "sample inputs" in refused(path)
     assert not mark.exists()
-
-
-def _torch_saved(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
 
 
 def test_pickled_weights_never_run(forged, tmp_path):
@@ -168,7 +168,7 @@ def test_pickled_weights_never_run(forged, tmp_path):
     def edit(tree):
         next(iter(tree["config"].values()))["use_pickle"] = True
 
-    path, _ = forged(**{name: edited(parts, name, edit), "data/weights/weight_0": _torch_saved(Bomb(mark))})
+    path, _ = forged(**{name: edited(parts, name, edit), "data/weights/weight_0": torch_saved(Bomb(mark))})
     assert "pickled weights" in refused(path)
     assert not mark.exists()
 

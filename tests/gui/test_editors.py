@@ -1,0 +1,70 @@
+import pytest
+
+from studio.distillation.settings import DistillSettings
+from studio.gui.editors import NumberEditor, make_editor
+from studio.gui.fields import field_specs
+from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
+
+
+def test_field_metadata_gives_range_unit_and_scale():
+    ratio = field_specs(PruneSettings)["ratio"]
+    assert (ratio.low, ratio.high, ratio.below, ratio.unit, ratio.scale) == (0.0, 1.0, True, "%", 100.0)
+    assert field_specs(QuantizeSettings)["weight_bits"].choices == (8, 4)
+    assert field_specs(DistillSettings)["clip_norm"].optional
+    assert "kind" not in field_specs(PruneSettings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [
+        (PruneSettings, "ratio", 0.375),
+        (RankSettings, "rank", 7),
+        (QuantizeSettings, "granularity", "group"),
+        (QuantizeSettings, "weight_bits", 4),
+        (DistillSettings, "learning_rate", 0.0125),
+        (DistillSettings, "clip_norm", None),
+        (DistillSettings, "epochs", 12),
+    ],
+)
+def test_an_editor_gives_back_the_value_it_was_given_and_says_nothing(qtbot, settings, name, value):
+    editor = make_editor(field_specs(settings)[name])
+    qtbot.addWidget(editor)
+    heard = []
+    editor.edited.connect(heard.append)
+    editor.set_value(value)
+    assert editor.value() == value
+    assert heard == []
+
+
+def test_slider_and_spin_box_are_one_control(qtbot):
+    editor = NumberEditor(field_specs(PruneSettings)["ratio"])
+    qtbot.addWidget(editor)
+    editor.set_value(0.2)
+    heard = []
+    editor.edited.connect(heard.append)
+    editor.slider.setValue(70)
+    assert editor.spin.value() == pytest.approx(70, abs=0.5)
+    editor.spin.setValue(25.5)
+    assert editor.slider.value() in (25, 26)
+    assert heard[-1] == pytest.approx(0.255)
+
+
+def test_an_excluded_bound_cannot_be_chosen(qtbot):
+    editor = NumberEditor(field_specs(PruneSettings)["ratio"])
+    qtbot.addWidget(editor)
+    editor.spin.setValue(1000)
+    assert editor.value() < 1.0
+    assert PruneSettings(ratio=editor.value()).ratio == pytest.approx(0.999)
+
+
+def test_a_slider_drag_is_finished_when_it_is_let_go(qtbot):
+    editor = NumberEditor(field_specs(PruneSettings)["ratio"])
+    qtbot.addWidget(editor)
+    finished = []
+    editor.finished.connect(lambda: finished.append(True))
+    editor.slider.setSliderDown(True)
+    editor.slider.setSliderPosition(40)
+    editor.slider.setSliderPosition(50)
+    assert finished == []
+    editor.slider.setSliderDown(False)
+    assert finished == [True]

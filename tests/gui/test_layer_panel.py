@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from studio.analysis.views import Spectrum
+from studio.engine.requests import ViewWeights
+from studio.gui.layer_panel import LayerPanel
+from studio.gui.plots import log_count_ticks, log_counts
+from studio.gui.selection import Selection
+from studio.gui.spectrum_panel import rank_text
+from studio.recipe.settings import QuantizeSettings, RankSettings
+
+
+@pytest.fixture
+def selection():
+    return Selection()
+
+
+@pytest.fixture
+def panel(opened, selection, theme, qtbot):
+    made = LayerPanel(opened, selection, theme)
+    qtbot.addWidget(made)
+    made.show()
+    selection.select(("block1.conv1",))
+    return made
+
+
+def test_selecting_a_layer_shows_its_histogram_and_its_singular_values(panel):
+    edges, heights = panel.weights.original.getData()
+    assert (len(edges), len(heights)) == (62, 61)
+    ranks, values = panel.spectrum.values.getOriginalDataset()
+    assert (ranks[0], ranks[-1], values[0]) == (1, 16, 3.0)
+    assert panel.spectrum.break_even.value() == pytest.approx(16 * 144 / 160)
+
+
+def test_an_edit_draws_the_compressed_weights_over_the_original(panel, opened):
+    assert not panel.weights.compressed.isVisible()
+    opened.edit_layers(["block1.conv1"], "Quantize", quantize=QuantizeSettings())
+    assert panel.weights.compressed.isVisible()
+
+
+def test_an_edit_of_another_layer_asks_for_nothing(panel, opened, engine):
+    before = sum(isinstance(request, ViewWeights) for request in engine.asked)
+    opened.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    assert sum(isinstance(request, ViewWeights) for request in engine.asked) == before
+
+
+def test_dragging_the_rank_line_is_one_step_with_the_last_rank(panel, opened):
+    steps = len(opened.project.history.steps)
+    panel.spectrum.rank_line.moving = True
+    for rank in (12.2, 9.0, 6.8):
+        panel.spectrum.drag_to(rank)
+    panel.spectrum.rank_line.moving = False
+    panel.spectrum.rank_line.sigPositionChangeFinished.emit(panel.spectrum.rank_line)
+    assert opened.project.settings("block1.conv1").rank == RankSettings(rank=7)
+    assert len(opened.project.history.steps) == steps + 1
+    assert panel.spectrum.rank_line.value() == 7
+    opened.undo()
+    assert panel.spectrum.rank_line.value() == 16
+
+
+def test_dragging_the_line_to_the_full_rank_takes_the_cut_away(panel, opened):
+    opened.edit_layers(["block1.conv1"], "Rank", rank=RankSettings(rank=3))
+    panel.spectrum.drag_to(16)
+    assert opened.project.settings("block1.conv1").rank is None
+
+
+def test_the_line_cannot_be_moved_where_the_rank_cannot_be_cut(panel, selection):
+    selection.select(("stem",))
+    assert not panel.spectrum.rank_line.movable
+    assert panel.spectrum._summary.text() == "A single input channel has no rank to cut."
+
+
+def test_the_summary_of_a_rank_gives_energy_saving_and_break_even():
+    spectrum = Spectrum(np.array([3.0, 4.0, 0.0])[[1, 0, 2]], 1.5)
+    assert rank_text(spectrum, 1, "−2.0 kB") == "rank 1 of 3  ·  64.0 % energy  ·  −2.0 kB"
+    assert rank_text(spectrum, 2, "+1.0 kB").endswith("above break-even")
+
+
+def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
+    assert log_counts(np.array([0.0, 9.0, 99.0])) == pytest.approx([0.0, 1.0, 2.0])
+    assert [text for _, text in log_count_ticks(450)[0]] == ["0", "1", "10", "100"]

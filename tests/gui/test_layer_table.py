@@ -1,0 +1,74 @@
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QAbstractItemModelTester
+
+from studio.gui.layer_model import LayerModel
+from studio.gui.layer_table import LayerTable
+from studio.gui.selection import Selection
+from studio.recipe.settings import PruneSettings, QuantizeSettings
+
+
+def cell(table: LayerTable, row: int, title: str) -> str:
+    model = table.filter
+    return str(model.index(row, table._model.column(title)).data())
+
+
+def test_the_model_keeps_the_rules_of_item_models(opened, qtmodeltester):
+    model = LayerModel(opened)
+    qtmodeltester.check(model)
+    tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
+    opened.edit_layers(["head"], "Quantize head", quantize=QuantizeSettings())
+    assert tester.model() is model
+
+
+def test_an_edit_shows_in_its_row_and_nowhere_else(opened, theme, qtbot):
+    table = LayerTable(LayerModel(opened), Selection(), theme)
+    qtbot.addWidget(table)
+    opened.edit_layers(["block1.conv1"], "Prune", prune=PruneSettings(ratio=0.5))
+    assert [cell(table, row, "Settings") for row in range(5)] == ["", "50 %", "", "", ""]
+
+
+def test_the_drop_column_is_left_out_until_a_drop_is_known(session, theme, qtbot):
+    table = LayerTable(LayerModel(session), Selection(), theme)
+    qtbot.addWidget(table)
+    session.open_model("/models/digits.onnx")
+    column = table._model.column("Drop")
+    assert table.view.isColumnHidden(column)
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    assert not table.view.isColumnHidden(column)
+    assert cell(table, 4, "Drop") == "−0.80"
+
+
+def test_sorting_by_share_puts_the_largest_layer_first(opened, theme, qtbot):
+    table = LayerTable(LayerModel(opened), Selection(), theme)
+    qtbot.addWidget(table)
+    table.view.sortByColumn(table._model.column("Share"), Qt.SortOrder.DescendingOrder)
+    assert cell(table, 0, "Layer") == "block2.conv1"
+
+
+def test_filters_keep_matching_names_and_kinds(opened, theme, qtbot):
+    table = LayerTable(LayerModel(opened), Selection(), theme)
+    qtbot.addWidget(table)
+    qtbot.keyClicks(table.search, "BLOCK1")
+    assert table.filter.rowCount() == 2
+    table.search.clear()
+    table.kind.setCurrentIndex(table.kind.findData("linear"))
+    assert [cell(table, row, "Layer") for row in range(table.filter.rowCount())] == ["head"]
+
+
+def test_rows_and_the_windows_selection_follow_each_other(opened, theme, qtbot):
+    selection = Selection()
+    table = LayerTable(LayerModel(opened), selection, theme)
+    qtbot.addWidget(table)
+    table.view.selectRow(3)
+    assert selection.names == ("block2.conv1",)
+    heard = []
+    selection.changed.connect(lambda: heard.append(selection.names))
+    selection.select(("head", "stem"))
+    assert {index.row() for index in table.view.selectionModel().selectedRows()} == {0, 4}
+    assert heard == [("head", "stem")]
+
+
+def test_the_tooltip_gives_the_reason_for_what_cannot_be_done(opened, theme, qtbot):
+    model = LayerModel(opened)
+    tip = model.index(0, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert "rank: A single input channel has no rank to cut." in tip

@@ -1,0 +1,104 @@
+import pytest
+
+from studio.gui.selection import Selection
+from studio.gui.settings_panel import SettingsPanel
+from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
+
+
+@pytest.fixture
+def selection():
+    return Selection()
+
+
+@pytest.fixture
+def panel(opened, selection, theme, qtbot):
+    made = SettingsPanel(opened, selection)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def test_without_a_selection_the_panel_says_what_to_do(panel):
+    assert "Select one or more layers" in panel._detail.text()
+    assert not panel.sections["prune"].isVisible()
+
+
+def test_switching_a_method_on_is_one_step_that_undo_takes_back(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["quantize"].switch.click()
+    assert opened.project.settings("head").quantize == QuantizeSettings()
+    assert opened.project.history.undo_label == "Quantize head"
+    opened.undo()
+    assert not panel.sections["quantize"].switch.isChecked()
+
+
+def test_a_slider_drag_is_one_step(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["prune"].switch.click()
+    slider = panel.sections["prune"].form.ratio.slider
+    steps = len(opened.project.history.steps)
+    slider.setSliderDown(True)
+    for position in (55, 60, 70):
+        slider.setSliderPosition(position)
+    slider.setSliderDown(False)
+    assert len(opened.project.history.steps) == steps + 1
+    assert opened.project.settings("head").prune.ratio == pytest.approx(0.7, abs=0.005)
+
+
+def test_an_edit_applies_to_every_selected_layer_that_can_take_it(panel, opened, selection):
+    selection.select(("block1.conv1", "stem"))
+    panel.sections["rank"].switch.click()
+    assert opened.project.settings("block1.conv1").rank is not None
+    assert opened.project.settings("stem").rank is None
+    assert "Applies to 1 of 2 layers." in panel.sections["rank"].notes.text()
+
+
+def test_a_method_that_is_not_possible_gives_the_reason_in_sight(panel, selection):
+    selection.select(("stem",))
+    section = panel.sections["rank"]
+    assert not section.switch.isEnabled()
+    assert section.reason.isVisible()
+    assert section.reason.text() == "A single input channel has no rank to cut."
+
+
+def test_a_kept_layer_offers_nothing_else_and_says_why(panel, opened, selection):
+    selection.select(("head",))
+    panel.keep.click()
+    assert opened.project.settings("head").keep
+    assert "Kept as it is" in panel.sections["prune"].reason.text()
+
+
+def test_the_group_size_shows_only_with_groups(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["quantize"].switch.click()
+    form = panel.sections["quantize"].form
+    assert not form.editors["group_size"].isVisible()
+    form.editors["granularity"].box.setCurrentText("group")
+    assert form.editors["group_size"].isVisible()
+    assert opened.project.settings("head").quantize.granularity == "group"
+
+
+def test_a_rank_may_be_chosen_by_energy(panel, opened, selection):
+    selection.select(("block1.conv1",))
+    opened.view_spectrum("block1.conv1")
+    opened.edit_layers(["block1.conv1"], "Rank", rank=RankSettings(rank=4))
+    form = panel.sections["rank"].form
+    assert form.rank.value() == 4
+    form.by.setCurrentIndex(1)
+    assert opened.project.settings("block1.conv1").rank == RankSettings(energy=0.9)
+
+
+def test_each_method_says_what_it_saves(panel, opened, selection):
+    selection.select(("block2.conv1",))
+    opened.edit_layers(
+        ["block2.conv1"], "Both", quantize=QuantizeSettings(weight_bits=4), prune=PruneSettings(ratio=0.5)
+    )
+    assert panel.sections["quantize"].saving.text().startswith("−")
+    assert panel.sections["prune"].saving.text() == "no change"
+
+
+def test_layers_that_differ_are_marked_as_such(panel, opened, selection):
+    opened.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.2))
+    opened.edit_layers(["block1.conv1"], "Prune", prune=PruneSettings(ratio=0.6))
+    selection.select(("head", "block1.conv1"))
+    assert "differ" in panel.sections["prune"].notes.text()

@@ -1,0 +1,41 @@
+from studio.evaluation.result import Measurement
+from studio.gui import text
+from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+
+
+def test_bytes_keep_one_to_three_digits_before_the_point():
+    assert [text.bytes_text(n) for n in (0, 999, 1000, 12_345, 999_949, 999_950, 2_500_000_000)] == [
+        "0 B", "999 B", "1.0 kB", "12.3 kB", "999.9 kB", "1.0 MB", "2.50 GB",
+    ]  # fmt: skip
+
+
+def test_a_saving_has_a_minus_sign_and_a_growth_a_plus():
+    assert text.saved_text(20_000, 7_700) == "−12.3 kB"
+    assert text.saved_text(7_700, 20_000) == "+12.3 kB"
+    assert text.saved_text(5, 5) == "no change"
+
+
+def test_a_ratio_says_smaller_or_larger():
+    assert text.ratio_text(400, 100) == "4.0× smaller"
+    assert text.ratio_text(100, 150) == "1.50× larger"
+    assert text.ratio_text(100, 100) == "unchanged"
+
+
+def test_a_drop_reads_as_a_change_in_points():
+    assert text.drop_text(Measurement("top1", 0.7, 0.4, 1.0, 500)) == "−0.70 ± 0.30 points"
+    assert text.drop_short(Measurement("top1", -0.25, -0.5, 0.0, 500)) == "+0.25"
+
+
+def test_settings_become_one_short_text_a_method():
+    settings = LayerSettings(
+        prune=PruneSettings(ratio=0.5),
+        rank=RankSettings(rank=48),
+        quantize=QuantizeSettings(weight_bits=4, granularity="group", group_size=32),
+    )
+    assert text.settings_chips(settings) == ("50 %", "r48", "4b g32")
+    assert text.settings_chips(LayerSettings(keep=True)) == ("kept",)
+    assert text.settings_chips(LayerSettings()) == ()
+
+
+def test_durations_say_what_matters():
+    assert [text.duration_text(s) for s in (4.4, 200, 7_500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
