@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -75,8 +76,7 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
             )
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"The model cannot be written as ONNX: {_reason(error)}") from error
-    assert program is not None
-    return program.model
+    return cast(torch.onnx.ONNXProgram, program).model
 
 
 def _as_it_is_now(graph: fx.GraphModule) -> fx.GraphModule:
@@ -125,7 +125,8 @@ def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[s
     named, names = set[ir.Node](), Names()
     for stored in stored_integers(graph):
         place = places[stored.start]
-        assert place is not None
+        if place is None:
+            raise ValueError(f"{stored.start.name}: a stored weight outside the model's layers")
         written = write_out(graph, stored, names.unique(f"{place.part}.weight"))
         named.update(written)
         places.update(dict.fromkeys(written, place))

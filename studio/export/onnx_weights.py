@@ -100,22 +100,21 @@ def _follow(start: ir.Node) -> StoredInteger:
 
 
 def _integers(value: ir.Value | None) -> tuple[NDArray[np.int8], int]:
-    """The stored integers behind `value` and their width in bits."""
-    assert value is not None
-    if value.const_value is not None:
+    """The stored integers behind `value` and their width in bits: 4 when it is a cast to int4, folded or not."""
+    if value is not None and value.const_value is not None:
         return _array(value).astype(np.int8), 4 if value.const_value.dtype == ir.DataType.INT4 else 8
-    cast = _producer(value)
-    return _array(cast.inputs[0]).astype(np.int8), 4
+    return _array(_producer(value).inputs[0]).astype(np.int8), 4
 
 
 def _producer(value: ir.Value | None) -> ir.Node:
     node = value.producer() if value is not None else None
-    assert node is not None
+    if node is None:
+        raise ValueError(f"{value}: is the output of no node")
     return node
 
 
 def _array(value: ir.Value | None) -> NDArray[np.generic]:
-    assert value is not None
-    assert value.const_value is not None
+    if value is None or value.const_value is None:
+        raise ValueError(f"{value}: a stored weight consists of constants")
     array: NDArray[np.generic] = value.const_value.numpy()
     return array

@@ -68,7 +68,7 @@ class NumberEditor(FieldEditor):
         self.spin.setGroupSeparatorShown(True)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.spin.setSuffix(f" {spec.unit}" if spec.unit else "")
-        self.spin.setMinimumWidth(92)
+        self.spin.setMinimumSize(92, 26)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setMinimumWidth(56)
         self.switch = QCheckBox()
@@ -156,6 +156,7 @@ class ChoiceEditor(FieldEditor):
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__(spec)
         self.box = QComboBox()
+        self.box.setMinimumHeight(26)
         self.box.setAccessibleName(spec.title)
         self.box.setToolTip(spec.help)
         keep_wheel_for_scrolling(self.box)

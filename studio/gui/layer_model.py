@@ -41,6 +41,7 @@ class LayerModel(QAbstractTableModel):
         self._layers: tuple[Layer, ...] = ()
         self._rows: dict[str, int] = {}
         self._total = 0
+        self._largest = 0
         self._columns = self._make_columns()
         session.changed.connect(self._follow)
         session.drops.changed.connect(self._drop_known)
@@ -98,7 +99,7 @@ class LayerModel(QAbstractTableModel):
         if role == KIND_ROLE:
             return layer.kind
         if role == SHARE_ROLE and column.title == "Share":
-            return self._share(layer)
+            return layer.bytes / max(1, self._largest)
         if role == Qt.ItemDataRole.ToolTipRole:
             return layer_help(layer)
         return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number else None
@@ -177,6 +178,7 @@ class LayerModel(QAbstractTableModel):
         self._layers = project.info.layers if project is not None else ()
         self._rows = {layer.name: row for row, layer in enumerate(self._layers)}
         self._total = sum(layer.bytes for layer in self._layers)
+        self._largest = max((layer.bytes for layer in self._layers), default=0)
         self.endResetModel()
 
     def _repaint(self, names: frozenset[str]) -> None:

@@ -31,15 +31,8 @@ from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
 _WIDTHS = {
-    "Layer": 122,
-    "Share": 66,
-    "Settings": 122,
-    "Size now": 76,
-    "Drop": 60,
-    "Shape": 104,
-    "Kind": 70,
-    "Parameters": 90,
-}
+    "Layer": 138, "Share": 60, "Settings": 120, "Size now": 72, "Drop": 54, "Shape": 104, "Kind": 70, "Parameters": 90,
+}  # fmt: skip
 
 
 class LayerFilter(QSortFilterProxyModel):
@@ -101,6 +94,7 @@ class LayerTable(QWidget):
         super().__init__()
         self._model = model
         self._selection = selection
+        self._is_following = False
         self.filter = LayerFilter()
         self.filter.setSourceModel(model)
         self.search = QLineEdit()
@@ -178,7 +172,9 @@ class LayerTable(QWidget):
         self._shown.setText(f"{total} layers" if shown == total else f"{shown} of {total} layers")
 
     def _tell(self) -> None:
-        """Hands the selected rows on, the one in focus first."""
+        """Hands the selected rows on, the one in focus first; silent while following the window's selection."""
+        if self._is_following:
+            return
         rows = {index.row() for index in self.view.selectionModel().selectedRows()}
         current = self.view.currentIndex().row()
         ordered = sorted(rows, key=lambda row: (row != current, row))
@@ -194,9 +190,10 @@ class LayerTable(QWidget):
         for row in wanted:
             chosen.select(self.filter.index(row, 0), self.filter.index(row, self._model.columnCount() - 1))
         flags = QItemSelectionModel.SelectionFlag
-        models = self.view.selectionModel()
-        models.setCurrentIndex(self.filter.index(wanted[0], 0), flags.NoUpdate)
-        models.select(chosen, flags.ClearAndSelect)
+        self._is_following = True
+        self.view.selectionModel().setCurrentIndex(self.filter.index(wanted[0], 0), flags.NoUpdate)
+        self.view.selectionModel().select(chosen, flags.ClearAndSelect)
+        self._is_following = False
         self.view.scrollTo(self.filter.index(wanted[0], 0))
 
     def _row(self, name: str) -> int | None:

@@ -82,6 +82,7 @@ class RankForm(MethodForm):
         super().__init__()
         specs = field_specs(RankSettings)
         self.by = QComboBox()
+        self.by.setMinimumHeight(26)
         self.by.setAccessibleName("How the rank is chosen")
         self.by.setToolTip("Choose the rank itself, or the energy it has to keep")
         self.by.addItem("a number", "rank")

@@ -23,6 +23,7 @@ class NoticeBar(QFrame):
         self.message.setWordWrap(True)
         self.message.setAccessibleName("Notice")
         self.action = QPushButton()
+        self.action.setAccessibleName("What can be done about it")
         self.action.clicked.connect(self._act)
         dismiss = QPushButton("Dismiss")
         dismiss.setToolTip("Hide this message")

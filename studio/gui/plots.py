@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QColor
 
 from studio.gui.theme import Colours, Theme
 
 
-class Plot:
+class Plot(QObject):
     """A pyqtgraph widget that follows the theme.
 
     Attributes:
@@ -25,10 +25,12 @@ class Plot:
     """
 
     def __init__(self, theme: Theme, name: str, *, bottom: str, left: str) -> None:
+        widget = pg.PlotWidget()
+        super().__init__(widget)  # dies with its widget, and its connection to the theme with it
         self._theme = theme
         self._painters: list[Callable[[Colours], None]] = []
         self._titles = {"bottom": bottom, "left": left}
-        self.widget = pg.PlotWidget()
+        self.widget = widget
         self.widget.setAccessibleName(name)
         self.widget.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
         self.widget.setMinimumSize(160, 110)
@@ -78,6 +80,14 @@ def brush(colour: str, alpha: int) -> Any:
     filled = QColor(colour)
     filled.setAlpha(alpha)
     return pg.mkBrush(filled)
+
+
+def log_ticks(low: float, high: float) -> list[list[tuple[float, str]]]:
+    """Ticks at 1, 2 and 5 times a power of ten between two exponents; powers alone where those would be too many."""
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    powers = range(int(np.floor(low)), int(np.ceil(high)) + 1, max(1, round((high - low) / 6)))
+    values = [step * 10.0**power for power in powers for step in steps]
+    return [[(log10(value), f"{value:g}") for value in values if low <= log10(value) <= high]]
 
 
 def log_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:

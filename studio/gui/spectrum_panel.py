@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from studio.analysis.views import Array, Spectrum
 from studio.gui.labels import ElidedLabel, label
-from studio.gui.plots import Plot, pen
+from studio.gui.plots import Plot, log_ticks, pen
 from studio.gui.text import percent_text
 from studio.gui.theme import Theme
 
@@ -127,7 +127,9 @@ class SpectrumPanel(QWidget):
         self.values.setData(ranks, shown)
         self.energy.setData(ranks, 100 * spectrum.energy)
         self._plot.item.setXRange(0.5, len(values) + 0.5, padding=0.01)
-        self._plot.item.setYRange(*_log_range(shown), padding=0.06)
+        low, high = _log_range(shown)
+        self._plot.item.setYRange(low, high, padding=0.06)
+        self._plot.item.getAxis("left").setTicks(log_ticks(low, high))
         self.break_even.setPos(spectrum.break_even_rank)
         self.break_even.label.setText(f"break-even {spectrum.break_even_rank:.1f}")
         self.rank_line.setMovable(not self._reason)

@@ -101,7 +101,7 @@ class SummaryBar(QWidget):
         self.operations.detail.setText("MACs for one sample")
 
     def _show_accuracy(self) -> None:
-        preview, card = self._session.preview, self.accuracy
+        project, preview, card = self._session.project, self._session.preview, self.accuracy
         result, status = preview.result, preview.status
         card.caption.setText(_caption(result))
         measuring = status.state is PreviewState.MEASURING
@@ -118,8 +118,9 @@ class SummaryBar(QWidget):
             card.value.setText("…" if measuring else "–")
             card.detail.setText(status.message or ("measuring" if measuring else status.state.value))
         else:
-            card.value.setText(_value(result))
-            card.detail.setText(_detail(result, measuring))
+            changed = project is not None and bool(project.changed_layers() or project.weights)
+            card.value.setText(_value(result, changed))
+            card.detail.setText(_detail(result, changed, measuring))
         set_tone(card.detail, "bad" if status.state is PreviewState.FAILED else "")
 
 
@@ -129,16 +130,16 @@ def _caption(result: Result | None) -> str:
     return metric_name(result.metric.name) + ("" if result.labelled else " (no labels)")
 
 
-def _value(result: Result) -> str:
-    if result.original is None or result.original.value == result.metric.value:
+def _value(result: Result, changed: bool) -> str:
+    if result.original is None or not changed:
         return measurement_text(result.metric)
     before, after = (metric_value(found.name, found.value) for found in (result.original, result.metric))
     return f"{before} → {after}"
 
 
-def _detail(result: Result, measuring: bool) -> str:
+def _detail(result: Result, changed: bool, measuring: bool) -> str:
     parts = []
-    if result.drop is not None and result.original is not None and result.original.value != result.metric.value:
+    if result.drop is not None and changed:
         parts.append(drop_text(result.drop))
     if not result.labelled and result.sqnr_db is not None and result.sqnr_db < float("inf"):
         parts.append(f"output SQNR {result.sqnr_db:.1f} dB")

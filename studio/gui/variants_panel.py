@@ -161,6 +161,7 @@ class VariantsPanel(QWidget):
             [v.result.metric.value for _, v in measured if v.result is not None],
             data=[row for row, _ in measured],
         )
+        self._plot.item.setXRange(0, 1.08 * max((v.bytes / 1000 for _, v in measured), default=1.0), padding=0)
         self._plot.widget.setVisible(bool(measured))
         self._hint.setVisible(not measured)
         self._hint.setText("Measured variants appear here, accuracy against size.")

@@ -12,7 +12,6 @@ from PySide6.QtWebEngineWidgets import QWebEngineView
 
 from studio.gui.theme import Theme
 
-
 #: Decides the page's dark style rules by the studio's theme: the page itself only knows the desktop's.
 _PAINT = """
 for (const sheet of document.styleSheets) {

@@ -35,7 +35,7 @@ class Layer:
     parameters: int
     bytes: int
     macs: int
-    methods: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def matrix_shape(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ uncompressed one plus the difference of each changed layer.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, prod
 
 from studio.models.layer import Layer, ModelInfo
@@ -82,6 +83,7 @@ def model_cost(info: ModelInfo, recipe: Recipe, ranks: Mapping[str, int], export
     )
 
 
+@lru_cache(maxsize=8192)  # one edit changes one layer
 def layer_cost(layer: Layer, settings: LayerSettings, rank: int | None = None) -> LayerCost:
     """The cost of one layer.
 

@@ -31,12 +31,29 @@ class Recipe(Settings):
 
     def settings_for(self, layer: Layer) -> LayerSettings:
         """The settings that apply to `layer`, in canonical form (`LayerSettings.normalised`)."""
-        general = self.kinds.get(layer.kind, LayerSettings()).over(self.default)
-        for pattern, settings in self.layers.items():
-            if _is_glob(pattern) and fnmatchcase(layer.name, pattern):
-                general = settings.over(general)
-        general = general.model_copy(update={m: None for m in SETTABLE if not layer.allows(m)})
-        return self.layers.get(layer.name, LayerSettings()).over(general).normalised()
+        return self.settings_of((layer,))[layer.name]
+
+    def settings_of(self, layers: Iterable[Layer]) -> dict[str, LayerSettings]:
+        """`settings_for` of many layers by name; what the general entries come to is worked out once for like layers."""
+        globs = [name for name in self.layers if _is_glob(name)]
+        general: dict[tuple[str, tuple[str, ...], tuple[str, ...]], LayerSettings] = {}
+        settings: dict[str, LayerSettings] = {}
+        for layer in layers:
+            matching = tuple(pattern for pattern in globs if fnmatchcase(layer.name, pattern))
+            barred = tuple(method for method in SETTABLE if not layer.allows(method))
+            like = (layer.kind, matching, barred)
+            if like not in general:
+                general[like] = self._general(*like)
+            own = self.layers.get(layer.name)
+            settings[layer.name] = general[like] if own is None else own.over(general[like]).normalised()
+        return settings
+
+    def _general(self, kind: str, patterns: Iterable[str], barred: Iterable[str]) -> LayerSettings:
+        """What default, kind and globs come to for a layer that cannot take the `barred` methods."""
+        settings = self.kinds.get(kind, LayerSettings()).over(self.default)
+        for pattern in patterns:
+            settings = self.layers[pattern].over(settings)
+        return settings.model_copy(update={method: None for method in barred}).normalised()
 
     def with_layer(self, name: str, settings: LayerSettings) -> "Recipe":
         """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say."""

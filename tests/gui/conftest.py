@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
 
 from studio.analysis.views import Spectrum, WeightView
@@ -176,7 +177,13 @@ def opened(session: Session) -> Session:
     return session
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
+def no_leftovers(qapp: QApplication) -> None:
+    """Ends the widgets of the test before: they wait for an event loop that these tests never start."""
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+@pytest.fixture(scope="session")
 def theme(qapp: QApplication) -> Theme:
     """Light colours."""
     return Theme(qapp, Scheme.LIGHT)

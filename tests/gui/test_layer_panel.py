@@ -4,7 +4,7 @@ import pytest
 from studio.analysis.views import Spectrum
 from studio.engine.requests import ViewWeights
 from studio.gui.layer_panel import LayerPanel
-from studio.gui.plots import log_count_ticks, log_counts
+from studio.gui.plots import log_count_ticks, log_counts, log_ticks
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import rank_text
 from studio.recipe.settings import QuantizeSettings, RankSettings
@@ -79,3 +79,8 @@ def test_the_summary_of_a_rank_gives_energy_saving_and_break_even():
 def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
     assert log_counts(np.array([0.0, 9.0, 99.0])) == pytest.approx([0.0, 1.0, 2.0])
     assert [text for _, text in log_count_ticks(450)[0]] == ["0", "1", "10", "100"]
+
+
+def test_ticks_of_a_narrow_logarithmic_axis_are_few_and_round():
+    assert [text for _, text in log_ticks(-1.0, 0.35)[0]] == ["0.1", "0.2", "0.5", "1", "2"]
+    assert [text for _, text in log_ticks(-3.0, 1.0)[0]] == ["0.001", "0.01", "0.1", "1", "10"]

@@ -201,9 +201,7 @@ def main() -> None:
         default=Path(__file__).parent,
         help="folder for the files (default: this script's)",
     )
-    parser.add_argument(
-        "--epochs", type=int, default=40, help="passes over the training images (default: 40)"
-    )
+    parser.add_argument("--epochs", type=int, default=40, help="passes over the training images (default: 40)")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the split, the weights and the training (default: 0)"
     )

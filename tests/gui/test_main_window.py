@@ -1,0 +1,191 @@
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView
+
+from studio.engine.requests import OpenModel
+from studio.errors import DataError, EngineStoppedError
+from studio.gui.app import MainThread
+from studio.gui.commands import NO_MODEL
+from studio.gui.export_report import ExportReportDialog
+from studio.gui.main_window import MainWindow
+from studio.gui.theme import DARK
+from studio.recipe.settings import PruneSettings, QuantizeSettings
+
+
+@pytest.fixture
+def window(session, theme, qtbot, digits):
+    made = MainWindow(session, theme, [digits])
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def at_work(window, session):
+    session.open_model("/models/digits.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
+    return window
+
+
+def test_the_first_page_opens_the_sample_with_one_click(window, session, engine, digits):
+    assert window._stage.currentWidget() is window.start_page
+    window.start_page.sample_buttons[0].click()
+    assert OpenModel(str(digits.model)) in engine.asked
+    assert window._stage.currentWidget() is window.tabs
+    assert window.selection.current == "stem"
+
+
+def test_a_file_dropped_on_the_first_page_is_opened(window, engine, tmp_path: Path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"")
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    zone = window.start_page.drop_zone
+    buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    zone.dropEvent(QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, buttons, keys))
+    assert OpenModel(str(path)) in engine.asked
+
+
+def test_every_command_has_a_shortcut_and_every_disabled_one_says_why(window):
+    actions = window.actions_table.by_name
+    assert all(not action.shortcut().isEmpty() for action in actions.values())
+    shortcuts = [action.shortcut().toString() for action in actions.values()]
+    assert len(set(shortcuts)) == len(shortcuts)
+    disabled = {name: action.toolTip() for name, action in actions.items() if not action.isEnabled()}
+    assert disabled["export"].startswith(NO_MODEL)
+    assert disabled["undo"].startswith("There is nothing to undo.")
+    assert {"undo", "redo", "save_recipe"} <= set(disabled)
+
+
+def test_every_control_has_a_name_for_screen_readers(at_work):
+    kinds = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView)
+    inner = (QAbstractSpinBox, QComboBox, QLineEdit, QTableView)
+    unnamed = [
+        control
+        for kind in kinds
+        for control in at_work.findChildren(kind)
+        if not isinstance(control.parent(), inner)
+        and not control.objectName().startswith("qt_")
+        and not (control.accessibleName() or getattr(control, "text", str)())
+    ]
+    assert unnamed == []
+
+
+def test_the_top_shows_original_and_current_numbers(at_work, session):
+    session.edit_layers(["block2.conv1"], "Quantize", quantize=QuantizeSettings(weight_bits=4))
+    summary = at_work.summary
+    assert summary.accuracy.value.text() == "98.40 % → 97.60 %"
+    assert summary.accuracy.detail.text() == "−0.80 ± 0.50 points  ·  1,000 samples  ·  sequential fit"
+    assert "smaller" in summary.size_card.detail.text()
+
+
+def test_undo_and_redo_name_the_step_they_take(at_work, session):
+    session.edit_layers(["head"], "Prune head", prune=PruneSettings(ratio=0.5))
+    undo = at_work.actions_table.by_name["undo"]
+    assert undo.text() == "&Undo: Prune head"
+    undo.trigger()
+    assert session.project.settings("head").is_empty
+    at_work.actions_table.by_name["redo"].trigger()
+    assert session.project.settings("head").prune == PruneSettings(ratio=0.5)
+
+
+def test_a_user_mistake_is_one_line_above_the_work(at_work, session, engine):
+    engine.fail = DataError("bad.npz: no array 'x'.")
+    session.set_data(test="bad.data.yaml")
+    assert at_work.notice.isVisible()
+    assert at_work.notice.message.text() == "bad.npz: no array 'x'."
+
+
+def test_a_dead_engine_is_announced_and_the_next_edit_works(at_work, session, engine):
+    engine.fail = EngineStoppedError("the engine stopped")
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    assert "Your project is untouched" in at_work.notice.message.text()
+    engine.fail = None
+    session.edit_layers(["stem"], "Quantize", quantize=QuantizeSettings())
+    assert at_work.summary.accuracy.value.text() == "98.40 % → 97.60 %"
+
+
+def test_distilling_needs_a_compressed_layer_and_says_so(at_work, session):
+    panel = at_work.distill
+    at_work.tabs.setCurrentWidget(panel)
+    assert not panel.start.isEnabled()
+    assert "Compress at least one layer first" in panel._reason.text()
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    assert panel.start.isEnabled()
+
+
+def test_a_distillation_draws_its_curves_and_can_be_cancelled(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    engine.hold = True
+    panel = at_work.distill
+    panel.form.editors["epochs"].set_value(3)
+    panel.start.click()
+    assert engine.asked[-1].settings.epochs == 3
+    steps, losses = panel.curves.loss.getData()
+    assert (len(steps), losses[-1]) == (8, pytest.approx(0.25))
+    assert list(panel.curves.value.getData()[1]) == [92, 94, 96, 98]
+    assert "left" in panel._state.text()
+    panel.cancel.click()
+    assert panel._state.text() == "cancelled"
+    assert panel.start.isEnabled()
+
+
+def test_a_finished_distillation_becomes_a_variant_that_undo_takes_back(at_work, session):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    at_work.distill.start.click()
+    model = at_work.variants.model
+    assert [model.index(row, 0).data() for row in range(model.rowCount())][-1] == "Distilled 1"
+    assert session.project.weights == "/weights/abc"
+    session.undo()
+    assert session.project.weights is None
+
+
+def test_an_export_shows_its_proof(at_work, session, tmp_path: Path):
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    session.export(str(tmp_path / "small.onnx"))
+    dialog = at_work.findChild(ExportReportDialog)
+    texts = [label.text() for label in dialog.findChildren(type(at_work.data.test))]
+    assert "small.onnx" in texts
+    assert "9.1 kB  (9,131 bytes)" in texts
+    assert dialog.isVisible()
+    dialog.close()
+
+
+def test_going_to_a_variant_brings_its_settings_back(at_work, session):
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    at_work.variants.keep.click()
+    session.reset()
+    at_work.variants.table.selectRow(1)
+    at_work.variants.go.click()
+    assert session.project.settings("head").quantize == QuantizeSettings()
+
+
+def test_the_theme_is_chosen_from_the_menu_and_remembered(at_work, session, theme):
+    at_work.actions_table.by_name["theme_dark"].trigger()
+    assert theme.colours is DARK
+    assert session.preferences.theme == "dark"
+    at_work.actions_table.by_name["theme_light"].trigger()
+    assert not theme.is_dark
+
+
+def test_the_data_in_use_is_named_with_its_samples(at_work):
+    assert at_work.data.test.text() == "Measured on digits_test: 1,000 samples"
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1100, 700)])
+def test_no_panel_is_wider_than_the_window_lets_it_be(at_work, size, qtbot):
+    at_work.resize(*size)
+    qtbot.waitUntil(lambda: (at_work.width(), at_work.height()) == size)
+    page = at_work.settings.widget()
+    assert page.width() <= at_work.settings.viewport().width()
+    assert page.minimumSizeHint().width() <= at_work.settings.viewport().width()
+
+
+def test_actions_from_other_threads_are_done_on_the_main_thread(qtbot):
+    main_thread = MainThread()
+    done = []
+    main_thread.dispatch(lambda: done.append(1))
+    assert done == []
+    qtbot.waitUntil(lambda: done == [1])
