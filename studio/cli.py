@@ -5,23 +5,29 @@
 command needs them, so that ``studio --help`` is quick and the window's process never loads torch.
 """
 
-import json
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
-from rich.table import Table
 
-from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.console import (
+    out,
+    plain_layer,
+    plain_metric,
+    print_answer,
+    print_distilled,
+    print_layers,
+    print_report,
+    print_result,
+    print_spectra,
+    progress_bar,
+    say,
+)
+from studio.distillation.settings import DistillSettings
 from studio.engine.door import Engine
 from studio.engine.requests import (
     Distill,
@@ -35,17 +41,13 @@ from studio.engine.requests import (
 )
 from studio.errors import RecipeError, StudioError, did_you_mean
 from studio.evaluation.result import Measurement, Result
-from studio.export.report import ExportReport
-from studio.models.layer import Layer, ModelInfo
-from studio.progress import Cancelled, Progress
+from studio.models.layer import ModelInfo
+from studio.progress import Cancelled
 from studio.recipe.cost import ModelCost, model_cost
 from studio.recipe.files import load_recipe
 from studio.recipe.recipe import Recipe
 
 Answer = TypeVar("Answer")
-
-errors = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 
 cli = typer.Typer(
     name="studio",
@@ -84,9 +86,9 @@ def inspect(model: ModelPath, as_json: Json = False) -> None:
     info = _ask(_engine(), OpenModel(model))
     plain = {
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
-        "layers": [_plain_layer(layer) for layer in info.layers],
+        "layers": [plain_layer(layer) for layer in info.layers],
     }
-    _print(plain, as_json, lambda: _layer_table(info))
+    print_answer(plain, as_json, lambda: print_layers(info))
 
 
 @cli.command()
@@ -113,7 +115,7 @@ def spectrum(
                 "break_even_rank": seen.break_even_rank,
             }
         )
-    _print({"layers": rows}, as_json, lambda: _spectrum_table(rows))
+    print_answer({"layers": rows}, as_json, lambda: print_spectra(rows))
 
 
 @cli.command()
@@ -131,11 +133,11 @@ def evaluate(
     source, chosen = _source(model, recipe, data, calibration)
     info = _checked(engine, model, chosen)
     result = _ask(engine, Preview(source, data, samples, seed))
-    plain: dict[str, Any] = {"metric": _plain_metric(result.metric), "bytes": info.bytes}
+    plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
     if recipe is not None:
         plain["bytes"] = _cost(engine, info, chosen).bytes
-        plain["original"] = {"metric": _plain_metric(_original(result)), "bytes": info.bytes}
-    _print(plain, as_json, lambda: _result_lines(result, plain["bytes"]))
+        plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}
+    print_answer(plain, as_json, lambda: print_result(result, plain["bytes"]))
 
 
 @cli.command()
@@ -177,7 +179,7 @@ def compress(
         ],
         "verified": report.verified,
     }
-    _print(plain, as_json, lambda: _report_lines(report))
+    print_answer(plain, as_json, lambda: print_report(report))
 
 
 @cli.command()
@@ -235,7 +237,7 @@ def distill(
         "bytes": report.after,
         "verified": report.verified,
     }
-    _print(plain, as_json, lambda: _distilled_lines(outcome, report))
+    print_answer(plain, as_json, lambda: print_distilled(outcome, report))
 
 
 @cli.command()
@@ -256,7 +258,7 @@ def export(
     _checked(engine, model, chosen)
     report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
     plain = {"out": report.out, "bytes": report.after, "verified": report.verified}
-    _print(plain, as_json, lambda: _report_lines(report))
+    print_answer(plain, as_json, lambda: print_report(report))
 
 
 @cli.command()
@@ -265,9 +267,9 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Do the whole main job on the built-in sample: compress, distil briefly, export, verify, screenshot."""
-    steps = import_module("studio.demo").run(_engine(), Path(folder), _progress_bar)
+    steps = import_module("studio.demo").run(_engine(), Path(folder), progress_bar)
     plain = {"steps": steps, "out": folder}
-    _print(plain, as_json, lambda: out.print(f"Everything is in {folder}."))
+    print_answer(plain, as_json, lambda: out.print(f"Everything is in {folder}."))
 
 
 def main() -> None:
@@ -279,10 +281,10 @@ def main() -> None:
     try:
         cli(["app", *arguments] if opens_window else arguments)
     except StudioError as error:
-        errors.print(f"error: {error}", markup=False, soft_wrap=True)
+        say(f"error: {error}")
         sys.exit(2)
     except (Cancelled, KeyboardInterrupt):
-        errors.print("cancelled")
+        say("cancelled")
         sys.exit(130)
 
 
@@ -293,31 +295,17 @@ def _engine() -> Engine:
 
 def _ask(engine: Engine, request: Request[Answer]) -> Answer:
     """The answer to `request`, with a progress bar while a person may be watching."""
-    with _progress_bar() as report:
+    with progress_bar() as report:
         return engine.start(request, report=report).result()
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with ProgressBar(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def report(progress: Progress) -> None:
-            bar.update(task, description=progress.message, completed=progress.done, total=progress.total)
-
-        yield report
 
 
 def _source(model: str, recipe: str | None, data: str | None, calibration: str | None) -> tuple[Source, Recipe]:
     """What the command line asks for; data that also measures stands in for missing calibration data."""
     chosen = load_recipe(recipe) if recipe is not None else Recipe()
     if recipe is not None and calibration is None and data is not None and chosen.options.data_aware:
-        errors.print(
+        say(
             f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
-            "give --calibration to keep them apart.",
-            markup=False,
-            soft_wrap=True,
+            "give --calibration to keep them apart."
         )
     return Source(model, chosen, None, calibration or data), chosen
 
@@ -340,76 +328,3 @@ def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
 
 def _original(result: Result) -> Measurement:
     return result.original or result.metric
-
-
-def _plain_layer(layer: Layer) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "shape": list(layer.shape),
-        "params": layer.parameters,
-        "bytes": layer.bytes,
-        "macs": layer.macs,
-        "methods": dict(layer.methods),
-    }
-
-
-def _plain_metric(measured: Measurement) -> dict[str, Any]:
-    return {
-        "name": measured.name,
-        "value": measured.value,
-        "low": measured.low,
-        "high": measured.high,
-        "samples": measured.samples,
-    }
-
-
-def _print(plain: Mapping[str, Any], as_json: bool, show: Any) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(plain) + "\n")
-    else:
-        show()
-
-
-def _layer_table(info: ModelInfo) -> None:
-    table = Table("layer", "kind", "shape", title=Path(info.path).name)
-    for heading in ("parameters", "bytes", "MACs"):
-        table.add_column(heading, justify="right")
-    for layer in info.layers:
-        shape = "×".join(map(str, layer.shape))
-        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
-    out.print(table)
-    out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
-
-
-def _spectrum_table(rows: list[dict[str, Any]]) -> None:
-    table = Table("layer")
-    for heading in ("full rank", "rank for 90 %", "rank for 99 %", "break-even"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        values = (len(row["singular_values"]), row["rank90"], row["rank99"], f"{row['break_even_rank']:.1f}")
-        table.add_row(row["name"], *map(str, values))
-    out.print(table)
-
-
-def _result_lines(result: Result, size: int) -> None:
-    metric = result.metric
-    out.print(f"{metric.name} {metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f}, {metric.samples:,} samples)")
-    if result.original is not None and result.drop is not None:
-        drop = result.drop
-        out.print(f"original {result.original.value:.2f}, drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})")
-    out.print(f"{size:,} bytes")
-
-
-def _report_lines(report: ExportReport) -> None:
-    out.print(f"{report.out}: {report.before:,} → {report.after:,} bytes (predicted {report.predicted:,})")
-    name, preview, exported = report.preview.name, report.preview.value, report.exported.value
-    out.print(f"{name}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}")
-
-
-def _distilled_lines(outcome: DistillOutcome, report: ExportReport) -> None:
-    out.print(
-        f"{outcome.metric}: original {outcome.teacher:.2f}, before {outcome.before:.2f}, after {outcome.after:.2f} "
-        f"({outcome.epochs} epochs, {outcome.seconds:.0f} s)"
-    )
-    _report_lines(report)

@@ -48,9 +48,7 @@ def run(engine: Engine, folder: Path, progress_bar: ProgressBar) -> list[dict[st
     outcome = ask(Distill(source, train, test, DistillSettings(epochs=1), str(folder)))
     distilled = Source(model, recipe, outcome.weights, train)
     report = ask(Export(distilled, str(folder / "digits.onnx"), test))
-    picture = import_module("studio.gui.screenshot").take(
-        sample, folder / "digits.recipe.yaml", folder / "window.png"
-    )
+    picture = import_module("studio.gui.screenshot").take(sample, folder / "digits.recipe.yaml", folder / "window.png")
     return [
         {"step": "open", "model": model, "layers": len(info.layers), "bytes": info.bytes},
         {

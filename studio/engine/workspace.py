@@ -40,8 +40,8 @@ from studio.evaluation.data import Dataset, open_data
 from studio.evaluation.evaluate import Reference, measure, torch_predict
 from studio.evaluation.result import Result
 from studio.export.export import export
-from studio.export.size import measure_export_size
 from studio.export.report import ExportReport
+from studio.export.size import measure_export_size
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
 from studio.models.open import open_model

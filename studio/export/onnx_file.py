@@ -76,7 +76,7 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
             )
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"The model cannot be written as ONNX: {_reason(error)}") from error
-    return cast(torch.onnx.ONNXProgram, program).model
+    return cast("torch.onnx.ONNXProgram", program).model
 
 
 def _as_it_is_now(graph: fx.GraphModule) -> fx.GraphModule:

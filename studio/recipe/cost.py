@@ -69,7 +69,8 @@ def model_cost(info: ModelInfo, recipe: Recipe, ranks: Mapping[str, int], export
         ranks: rank of every layer whose settings give an energy, as far as it is known.
         export_size: bytes of the uncompressed model as `studio.export` writes it.
     """
-    costs = {layer.name: layer_cost(layer, recipe.settings_for(layer), ranks.get(layer.name)) for layer in info.layers}
+    settings = recipe.settings_of(info.layers)
+    costs = {layer.name: layer_cost(layer, settings[layer.name], ranks.get(layer.name)) for layer in info.layers}
     changes = [(layer, costs[layer.name]) for layer in info.layers]
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)

@@ -34,7 +34,7 @@ class Recipe(Settings):
         return self.settings_of((layer,))[layer.name]
 
     def settings_of(self, layers: Iterable[Layer]) -> dict[str, LayerSettings]:
-        """`settings_for` of many layers by name; what the general entries come to is worked out once for like layers."""
+        """`settings_for` of many layers by name; general entries are resolved once for all layers that are alike."""
         globs = [name for name in self.layers if _is_glob(name)]
         general: dict[tuple[str, tuple[str, ...], tuple[str, ...]], LayerSettings] = {}
         settings: dict[str, LayerSettings] = {}
@@ -53,7 +53,7 @@ class Recipe(Settings):
         settings = self.kinds.get(kind, LayerSettings()).over(self.default)
         for pattern in patterns:
             settings = self.layers[pattern].over(settings)
-        return settings.model_copy(update={method: None for method in barred}).normalised()
+        return settings.model_copy(update=dict.fromkeys(barred)).normalised()
 
     def with_layer(self, name: str, settings: LayerSettings) -> "Recipe":
         """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say."""

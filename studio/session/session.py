@@ -15,23 +15,22 @@ from psygnal import Signal
 
 from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.settings import DistillOutcome, DistillSettings
-from studio.engine.door import Call, Engine, Lane
+from studio.engine.door import Call, Engine
 from studio.engine.requests import (
     CheckData,
     Distill,
     Export,
-    MeasureExportSize,
     OpenModel,
-    ViewSpectrum,
     ViewWeights,
 )
 from studio.errors import EngineStoppedError, StudioError
 from studio.models.layer import ModelInfo
-from studio.recipe.cost import ModelCost, model_cost
+from studio.recipe.cost import ModelCost
 from studio.recipe.files import load_recipe, save_recipe
 from studio.resources import Sample
 from studio.session.asking import Asker, Dispatch
 from studio.session.autosave import Autosave, SavedProject
+from studio.session.costs import Costs
 from studio.session.jobs import Job, Jobs
 from studio.session.layer_drops import LayerDrops
 from studio.session.preferences import Preferences, load_preferences, save_preferences
@@ -86,8 +85,8 @@ class Session:
         self._checks = 0
         self.preferences = load_preferences(folder / "preferences.yaml")
         self.project: Project | None = None
-        self.cost: ModelCost | None = None
-        self.spectra: dict[str, Spectrum] = {}
+        self._costs = Costs(self._asker, self._fail)
+        self._costs.changed.connect(self._tell_cost)
         self.preview = PreviewLane(self._asker, self._explain)
         self.drops = LayerDrops(self._asker)
         self.jobs = Jobs(engines, dispatch, explain)
@@ -131,14 +130,12 @@ class Session:
             self.opening.emit(False)
             self.preview.cancel()
             self.drops.clear()
-            self.spectra.clear()
             self.project = project = Project(info)
             self.variants.clear()
             self._prefer(self.preferences.with_recent(path))
             then(project)
             self._autosave.write(project)
-            self._ask_size(project)
-            self._recost()
+            self._costs.begin(project)
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
             self._announce("model", "data", "recipe")
 
@@ -174,15 +171,6 @@ class Session:
                 self._announce("data")
 
         self._asker.ask(CheckData(project.info.path, path), good, bad)
-
-    def _ask_size(self, project: Project) -> None:
-        def known(size: int) -> None:
-            if project is self.project:
-                project.export_size = size
-                self._recost()
-                self.changed.emit(Change(frozenset({"size"})))
-
-        self._asker.ask(MeasureExportSize(project.info.path), known, self._fail, lane=Lane.BACKGROUND)
 
     # Editing
 
@@ -255,7 +243,7 @@ class Session:
     def _edited(self, names: list[str], save: bool = True) -> None:
         if save and self.project is not None:
             self._autosave.write(self.project)
-        self._recost()
+        self._costs.renew(self._required())
         self._announce("recipe", layers=names)
 
     def _announce(self, *kinds: str, layers: Iterable[str] = ()) -> None:
@@ -278,18 +266,20 @@ class Session:
 
     def view_spectrum(self, layer: str) -> None:
         """Asks for a layer's singular values unless they are in `spectra`; a ``spectrum`` change tells of them."""
-        project = self._required()
-        if layer in self.spectra:
-            self.changed.emit(Change(frozenset({"spectrum"}), frozenset({layer})))
-            return
+        self._costs.view_spectrum(self._required(), layer)
 
-        def seen(spectrum: Spectrum) -> None:
-            if project is self.project:
-                self.spectra[layer] = spectrum
-                self._recost()
-                self.changed.emit(Change(frozenset({"spectrum"}), frozenset({layer})))
+    @property
+    def cost(self) -> ModelCost | None:
+        """Exact sizes under the present recipe; None before a model is open."""
+        return self._costs.cost
 
-        self._asker.ask(ViewSpectrum(project.info.path, layer), seen, self._fail)
+    @property
+    def spectra(self) -> Mapping[str, Spectrum]:
+        """Singular values by layer, as far as they were asked for."""
+        return self._costs.spectra
+
+    def _tell_cost(self, kind: str, layer: str) -> None:
+        self.changed.emit(Change(frozenset({kind}), frozenset({layer} if layer else ())))
 
     # Jobs
 
@@ -348,28 +338,6 @@ class Session:
     def _prefer(self, preferences: Preferences) -> None:
         self.preferences = preferences
         save_preferences(preferences, self._folder / "preferences.yaml")
-
-    def _recost(self) -> None:
-        """Renews the exact sizes; a rank chosen by energy needs its layer's spectrum and asks for it."""
-        project = self.project
-        if project is None:
-            return
-        size = project.export_size or project.info.bytes
-        self.cost = model_cost(project.info, project.recipe, self._ranks(project), size)
-
-    def _ranks(self, project: Project) -> Mapping[str, int]:
-        ranks: dict[str, int] = {}
-        for layer in project.changed_layers():
-            chosen = project.settings(layer.name).rank
-            if chosen is None:
-                continue
-            if chosen.rank is not None:
-                ranks[layer.name] = chosen.rank
-            elif layer.name in self.spectra and chosen.energy is not None:
-                ranks[layer.name] = self.spectra[layer.name].rank_for(chosen.energy)
-            else:
-                self.view_spectrum(layer.name)
-        return ranks
 
     def _size(self) -> int:
         return self.cost.bytes if self.cost else 0

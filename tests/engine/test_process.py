@@ -51,7 +51,7 @@ def test_the_users_mistake_crosses_the_border_as_itself(engine: ProcessEngine, t
 
 def test_growing_blocks_are_published_in_order(engine: ProcessEngine, digits: Sample):
     blocks: list[Result] = []
-    call = engine.start(preview(digits), lane=Lane.MEASURE, publish=lambda block: blocks.append(block))  # type: ignore[arg-type]
+    call = engine.start(preview(digits), lane=Lane.MEASURE, publish=blocks.append)  # type: ignore[arg-type]
     final = call.future.result(LONG)
     counts = [block.metric.samples for block in blocks]
     assert counts == sorted(counts)

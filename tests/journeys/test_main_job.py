@@ -205,7 +205,7 @@ def test_a_killed_engine_is_told_and_the_next_edit_is_measured(make_window: Make
     process = made[0].process_id
     assert process is not None
     os.kill(process, signal.SIGKILL)
-    qtbot.waitUntil(lambda: window.notice.isVisible(), timeout=LONG)
+    qtbot.waitUntil(window.notice.isVisible, timeout=LONG)
     assert window.notice.message.text() == ENGINE_STOPPED
     session.undo()
     qtbot.waitUntil(lambda: is_measured(session), timeout=LONG)

@@ -66,9 +66,7 @@ def test_the_size_follows_an_edit_without_the_engine(opened: Session, engines: l
     assert len(engines[0].asked) == asked + 1  # the preview, nothing else
 
 
-def test_a_newer_edit_supersedes_the_preview_under_way(
-    opened: Session, engines: list[Any], result: MakeResult
-):
+def test_a_newer_edit_supersedes_the_preview_under_way(opened: Session, engines: list[Any], result: MakeResult):
     opened.edit_layers(["a"], "Prune", prune=HALF)
     older = engines[0].previews[-1]
     opened.edit_layers(["a"], "Prune", prune=PruneSettings(ratio=0.7))
@@ -206,9 +204,7 @@ def test_distilling_without_training_data_says_what_to_do(session: Session, info
         session.distill(DistillSettings())
 
 
-def test_after_a_crash_the_project_comes_back_with_its_history(
-    opened: Session, engines: list[Any], tmp_path: Path
-):
+def test_after_a_crash_the_project_comes_back_with_its_history(opened: Session, engines: list[Any], tmp_path: Path):
     opened.edit_layers(["a"], "Prune", prune=HALF)
     opened.edit_layers(["b"], "8 bit", quantize=QuantizeSettings())
     opened.undo()

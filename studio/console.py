@@ -1,0 +1,124 @@
+"""What the command line prints: one JSON object on standard output, or tables and lines for a person.
+
+Progress goes to standard error, and only while a person may be watching.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from studio.distillation.settings import DistillOutcome
+from studio.evaluation.result import Measurement, Result
+from studio.export.report import ExportReport
+from studio.models.layer import Layer, ModelInfo
+from studio.progress import Progress, Report
+
+errors = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    errors.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Report]:
+    """Shows the progress of one request; gives the `Report` that feeds it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(progress: Progress) -> None:
+            bar.update(task, description=progress.message, completed=progress.done, total=progress.total)
+
+        yield report
+
+
+def plain_layer(layer: Layer) -> dict[str, Any]:
+    """A layer as JSON has it."""
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "shape": list(layer.shape),
+        "params": layer.parameters,
+        "bytes": layer.bytes,
+        "macs": layer.macs,
+        "methods": dict(layer.methods),
+    }
+
+
+def plain_metric(measured: Measurement) -> dict[str, Any]:
+    """A measurement as JSON has it."""
+    return {
+        "name": measured.name,
+        "value": measured.value,
+        "low": measured.low,
+        "high": measured.high,
+        "samples": measured.samples,
+    }
+
+
+def print_answer(plain: Mapping[str, Any], as_json: bool, show: Callable[[], None]) -> None:
+    """Prints a command's answer: `plain` as JSON, or what `show` prints."""
+    if as_json:
+        sys.stdout.write(json.dumps(plain) + "\n")
+    else:
+        show()
+
+
+def print_layers(info: ModelInfo) -> None:
+    """The layer table."""
+    table = Table("layer", "kind", "shape", title=Path(info.path).name)
+    for heading in ("parameters", "bytes", "MACs"):
+        table.add_column(heading, justify="right")
+    for layer in info.layers:
+        shape = "×".join(map(str, layer.shape))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
+    out.print(table)
+    out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
+
+
+def print_spectra(rows: list[dict[str, Any]]) -> None:
+    """Ranks of each layer."""
+    table = Table("layer")
+    for heading in ("full rank", "rank for 90 %", "rank for 99 %", "break-even"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        values = (len(row["singular_values"]), row["rank90"], row["rank99"], f"{row['break_even_rank']:.1f}")
+        table.add_row(row["name"], *map(str, values))
+    out.print(table)
+
+
+def print_result(result: Result, size: int) -> None:
+    """A measurement beside the original's."""
+    metric = result.metric
+    out.print(f"{metric.name} {metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f}, {metric.samples:,} samples)")
+    if result.original is not None and result.drop is not None:
+        drop = result.drop
+        out.print(f"original {result.original.value:.2f}, drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})")
+    out.print(f"{size:,} bytes")
+
+
+def print_report(report: ExportReport) -> None:
+    """What an export came to."""
+    out.print(f"{report.out}: {report.before:,} → {report.after:,} bytes (predicted {report.predicted:,})")
+    name, preview, exported = report.preview.name, report.preview.value, report.exported.value
+    out.print(f"{name}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}")
+
+
+def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:
+    """What a distillation and its export came to."""
+    out.print(
+        f"{outcome.metric}: original {outcome.teacher:.2f}, before {outcome.before:.2f}, after {outcome.after:.2f} "
+        f"({outcome.epochs} epochs, {outcome.seconds:.0f} s)"
+    )
+    print_report(report)

@@ -1,0 +1,87 @@
+"""Exact sizes at every move of a slider, and the singular values that some of them need."""
+
+from collections.abc import Callable, Mapping
+
+from psygnal import Signal
+
+from studio.analysis.views import Spectrum
+from studio.engine.door import Lane
+from studio.engine.requests import MeasureExportSize, ViewSpectrum
+from studio.recipe.cost import ModelCost, model_cost
+from studio.session.asking import Asker
+from studio.session.project import Project
+
+
+class Costs:
+    """The cost of a project's present recipe, computed here from shapes alone.
+
+    Attributes:
+        cost: None before a project has begun.
+        spectra: singular values by layer, as far as they were asked for.
+        changed: emitted with ``size`` and nothing, or ``spectrum`` and a layer's name, when the engine told more.
+    """
+
+    changed = Signal(str, str)
+
+    def __init__(self, asker: Asker, failed: Callable[[BaseException], None]) -> None:
+        self._asker = asker
+        self._failed = failed
+        self._project: Project | None = None
+        self._asked: set[str] = set()
+        self.cost: ModelCost | None = None
+        self.spectra: dict[str, Spectrum] = {}
+
+    def begin(self, project: Project) -> None:
+        """Forgets the last project, and asks how large this one is when the studio writes it."""
+        self._project = project
+        self._asked.clear()
+        self.spectra.clear()
+        self.renew(project)
+
+        def known(size: int) -> None:
+            if project is self._project:
+                project.export_size = size
+                self.renew(project)
+                self.changed.emit("size", "")
+
+        self._asker.ask(MeasureExportSize(project.info.path), known, self._failed, lane=Lane.BACKGROUND)
+
+    def renew(self, project: Project) -> None:
+        """Computes the cost anew; a rank chosen by energy asks for its layer's spectrum."""
+        size = project.export_size or project.info.bytes
+        self.cost = model_cost(project.info, project.recipe, self._ranks(project), size)
+
+    def view_spectrum(self, project: Project, layer: str) -> None:
+        """Asks for a layer's singular values, unless they are known or on their way; `changed` tells of them."""
+        if layer in self.spectra:
+            self.changed.emit("spectrum", layer)
+        elif layer not in self._asked:
+            self._asked.add(layer)
+            self._ask_spectrum(project, layer)
+
+    def _ask_spectrum(self, project: Project, layer: str) -> None:
+        def seen(spectrum: Spectrum) -> None:
+            if project is self._project:
+                self.spectra[layer] = spectrum
+                self.renew(project)
+                self.changed.emit("spectrum", layer)
+
+        def failed(error: BaseException) -> None:
+            self._asked.discard(layer)
+            self._failed(error)
+
+        self._asker.ask(ViewSpectrum(project.info.path, layer), seen, failed)
+
+    def _ranks(self, project: Project) -> Mapping[str, int]:
+        ranks: dict[str, int] = {}
+        for layer in project.changed_layers():
+            chosen = project.settings(layer.name).rank
+            if chosen is None:
+                continue
+            if chosen.rank is not None:
+                ranks[layer.name] = chosen.rank
+            elif chosen.energy is not None and layer.name in self.spectra:
+                ranks[layer.name] = self.spectra[layer.name].rank_for(chosen.energy)
+            else:
+                self.view_spectrum(project, layer.name)
+        return ranks
