@@ -9,7 +9,9 @@ from torch import Tensor
 from studio.analysis.views import Array, WeightView
 
 
-def weight_view(original: Tensor, compressed: Tensor | None, bins: int = 201) -> WeightView:
+def weight_view(
+    original: Tensor, compressed: Tensor | None, moment: Tensor | None = None, bins: int = 201
+) -> WeightView:
     """The weights of a layer before and after, over the same bins.
 
     The bins span the values of both, symmetric about 0 when they have either sign, so that zero falls in the middle
@@ -18,6 +20,7 @@ def weight_view(original: Tensor, compressed: Tensor | None, bins: int = 201) ->
     Args:
         original: weight matrix ``[out, in]``.
         compressed: the same matrix as the compressed layer computes with it, None when the layer is unchanged.
+        moment: second moment of the layer's inputs, see `output_error`; None when nothing is known of them.
         bins: number of bins.
     """
     before = _values(original)
@@ -34,7 +37,7 @@ def weight_view(original: Tensor, compressed: Tensor | None, bins: int = 201) ->
         low=float(before.min()) if before.size else 0.0,
         high=float(before.max()) if before.size else 0.0,
         sqnr_db=None if after is None else sqnr_db(before, after),
-        layer_error=None if after is None else relative_error(before, after),
+        output_error=None if compressed is None or moment is None else output_error(original, compressed, moment),
     )
 
 
@@ -46,12 +49,26 @@ def sqnr_db(original: Array, compressed: Array) -> float:
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
-def relative_error(original: Array, compressed: Array) -> float:
-    """``‖w − ŵ‖ / ‖w‖``; infinite where something came out of nothing."""
-    signal, noise = float(np.linalg.norm(original)), float(np.linalg.norm(original - compressed))
-    if noise == 0:
+def output_error(original: Tensor, compressed: Tensor, moment: Tensor) -> float:
+    """How far the layer's outputs are off, ``‖(W − Ŵ) H^½‖ / ‖W H^½‖``; infinite where something came from nothing.
+
+    Args:
+        original: ``[out, in]``.
+        compressed: ``[out, in]``.
+        moment: ``E[x xᵀ]`` of the layer's inputs ``[in, in]``, or ``[groups, in, in]`` for grouped convolutions;
+            centred where the layer's bias makes up for a shifted mean.
+    """
+    second = moment.double().reshape(-1, *moment.shape[-2:])
+    signal, noise = (_energy(weight, second) for weight in (original, original - compressed))
+    if noise <= 0:
         return 0.0
-    return noise / signal if signal > 0 else math.inf
+    return math.sqrt(noise / signal) if signal > 0 else math.inf
+
+
+def _energy(weight: Tensor, second: Tensor) -> float:
+    """``tr(W H Wᵀ)`` over all groups; ``second``: ``[groups, in, in]``."""
+    rows = weight.detach().double().reshape(len(second), -1, second.shape[-1])
+    return float(((rows @ second) * rows).sum())
 
 
 def _values(weight: Tensor) -> Array:

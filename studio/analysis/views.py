@@ -19,8 +19,8 @@ class WeightView:
         zeros: share of exact zeros among the compressed (or original) weights, 0..1.
         mean, std, low, high: of the original weights.
         sqnr_db: ``10·log10(Σw² / Σ(w − ŵ)²)`` in dB, None when the layer is unchanged, infinite when equal.
-        layer_error: relative error of the layer's output ``‖(W − Ŵ)X‖ / ‖WX‖`` on calibration inputs (with
-            no calibration: of the weights themselves), None when the layer is unchanged.
+        output_error: relative error of the layer's outputs ``‖(W − Ŵ)X‖ / ‖WX‖`` on calibration inputs, None when
+            the layer is unchanged or there is no calibration.
     """
 
     edges: Array
@@ -32,7 +32,7 @@ class WeightView:
     low: float
     high: float
     sqnr_db: float | None
-    layer_error: float | None
+    output_error: float | None
 
 
 @dataclass(frozen=True, eq=False)

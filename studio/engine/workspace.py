@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, TypeVar, cast
 
 import torch
+from torch import Tensor
 
 from studio.analysis.calibration import Calibration, calibrate
 from studio.analysis.spectrum import spectrum
@@ -118,7 +119,8 @@ class Workspace:
         compressed = self._compress(source, report)
         if request.layer not in compressed.settings and source.weights is None:
             return weight_view(original, None)
-        return weight_view(original, compressed.effective_weight(request.layer).reshape(original.shape))
+        after = compressed.effective_weight(request.layer).reshape(original.shape)
+        return weight_view(original, after, self._moment(source, model, request.layer))
 
     @_answer.register
     def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:
@@ -208,9 +210,18 @@ class Workspace:
         if len(self._last) > len(self._compressed):
             self._last = {same: self._last[same]}
 
+    def _moment(self, source: Source, model: Model, layer: str) -> Tensor | None:
+        """The second moment of a layer's inputs, about their mean where a bias makes up for its shift."""
+        calibration = self._calibration(source, model, silent)
+        if calibration is None or layer not in calibration.moments:
+            return None
+        mean = calibration.means[layer]
+        shift = mean.unsqueeze(-1) * mean.unsqueeze(-2) if model.info.layer(layer).has_bias else 0.0
+        return calibration.moments[layer] - shift
+
     def _calibration(self, source: Source, model: Model, report: Report) -> Calibration | None:
         options = source.recipe.options
-        unchanged = all(source.recipe.settings_for(layer).is_empty for layer in model.info.layers)
+        unchanged = all(chosen.is_empty for chosen in source.recipe.settings_of(model.info.layers).values())
         if source.calibration is None or not options.data_aware or unchanged:
             return None
         data = self._dataset(source.calibration, model)

@@ -3,6 +3,7 @@
 Nothing is started before the panel is first seen. Where QtWebEngine is missing, buttons open the graphs in the browser.
 """
 
+import os
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl
@@ -96,11 +97,23 @@ class _Pane(QWidget):
         browser = QPushButton("Open in the browser")
         browser.setToolTip("Show this graph in a browser window")
         browser.clicked.connect(lambda: QDesktopServices.openUrl(QUrl(address)))
-        if GraphView is None:
-            layout.addWidget(
-                label("This Qt has no web view (QtWebEngine), so the graph opens in the browser.", "reason", wrap=True)
-            )
+        reason = why_no_web_view()
+        if reason:
+            layout.addWidget(label(reason, "reason", wrap=True))
             layout.addWidget(browser)
             layout.addStretch(1)
         else:
             layout.addWidget(GraphView(address, host, theme), 1)
+
+
+def why_no_web_view() -> str:
+    """The reason why graphs open in the browser, empty when they are shown inside the window.
+
+    Chromium ends the whole process when it is started by root with its sandbox on, so it is not started then.
+    """
+    if GraphView is None:
+        return "This Qt has no web view (QtWebEngine), so the graph opens in the browser."
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root and os.environ.get("QTWEBENGINE_DISABLE_SANDBOX") != "1":
+        return "The studio was started by root, for whom the web view is too risky: the graph opens in the browser."
+    return ""

@@ -8,7 +8,7 @@ from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QPushButton, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from studio.export.report import ExportReport
-from studio.gui.actions import Actions, Command
+from studio.gui.actions import Actions
 from studio.gui.commands import Commands
 from studio.gui.data_status import DataStatus
 from studio.gui.distill_panel import DistillPanel
@@ -25,6 +25,7 @@ from studio.gui.start_page import StartPage
 from studio.gui.summary_bar import SummaryBar
 from studio.gui.theme import Scheme, Theme
 from studio.gui.variants_panel import VariantsPanel
+from studio.gui.view_commands import PAGES, view_commands
 from studio.resources import Sample
 from studio.session.jobs import Job, JobState
 from studio.session.session import Change, Session
@@ -50,7 +51,8 @@ class MainWindow(QMainWindow):
         self.selection = Selection()
         self.notice = NoticeBar()
         self.commands = Commands(self, session, lambda text: self.notice.show_message(text, "bad"))
-        self.actions_table = Actions(self, [*self.commands.table(samples), *self._view_commands()])
+        viewing = view_commands(self._find, self._show_page, self._choose_theme, self.commands.why_no_model)
+        self.actions_table = Actions(self, [*self.commands.table(samples), *viewing])
         self._make_panels(samples)
         self._place_panels()
         self._connect()
@@ -77,7 +79,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("Compression Studio")
         self.setMinimumSize(960, 620)
         self.resize(1280, 800)
-        self.tabs = _tabs(("Layer", self.layer), ("Recover", self.distill), ("Graph", self.graph))
+        self.tabs = _tabs(*zip(PAGES, (self.layer, self.distill, self.graph), strict=True))
         self.bottom = _tabs(("Variants", self.variants), ("Jobs", self.jobs))
         self._stage = QStackedWidget()
         self._stage.addWidget(self.start_page)
@@ -177,43 +179,8 @@ class MainWindow(QMainWindow):
             self.graph.show_exported(report.out)
             ExportReportDialog(report, self).open()
 
-    def _view_commands(self) -> list[Command]:
-        needs_model = self.commands.why_no_model
-        pages = ("&Layer", "Re&cover", "&Graph")
-        themes = (
-            (Scheme.SYSTEM, "&System theme", "Ctrl+Alt+S"),
-            (Scheme.LIGHT, "L&ight theme", "Ctrl+Alt+L"),
-            (Scheme.DARK, "&Dark theme", "Ctrl+Alt+D"),
-        )
-        find = Command("find", "View", "&Find a layer", "Ctrl+F", "Filter layers by name", self._find, needs_model)
-        return [
-            find,
-            *(self._page_command(number, title) for number, title in enumerate(pages)),
-            *(self._theme_command(scheme, text, keys) for scheme, text, keys in themes),
-        ]
-
-    def _page_command(self, number: int, title: str) -> Command:
-        return Command(
-            f"page_{number}",
-            "View",
-            f"Show {title}",
-            f"Ctrl+{number + 1}",
-            f"Show the page “{title.replace('&', '')}”",
-            lambda: self.tabs.setCurrentIndex(number),
-            self.commands.why_no_model,
-        )
-
-    def _theme_command(self, scheme: Scheme, text: str, keys: str) -> Command:
-        help_text = f"Use the {scheme.value} colours"
-        return Command(
-            f"theme_{scheme.value}",
-            "View",
-            text,
-            keys,
-            help_text,
-            lambda: self._choose_theme(scheme),
-            separated=scheme is Scheme.SYSTEM,
-        )
+    def _show_page(self, number: int) -> None:
+        self.tabs.setCurrentIndex(number)
 
     def _find(self) -> None:
         self.docks[0].show()

@@ -1,6 +1,7 @@
 """A picture of the window at work on a sample, taken without a display."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,9 +43,10 @@ def take(sample: Sample, recipe: Path, out: Path) -> Path:
         window.show()
         try:
             session.open_sample(sample)
-            _wait_until_open(session)
+            _wait_until(lambda: session.preview.result is not None and session.preview.result.finished, session)
             session.load_recipe(str(recipe))
-            _wait_until_measured(session)
+            _wait_until(lambda: _is_settled(session), session)
+            window.commands.keep_variant()
             _select_largest(window, session)
             _settle(800)
             if not window.grab().save(str(out)):
@@ -54,38 +56,31 @@ def take(sample: Sample, recipe: Path, out: Path) -> Path:
     return out
 
 
-def _wait_until_open(session: Session) -> None:
-    loop, timer = _loop()
-    session.preview.changed.connect(loop.quit)
-    loop.exec()
-    session.preview.changed.disconnect(loop.quit)
-    timer.stop()
-    if session.project is None:
-        raise StudioError("The sample was not opened in time.")
+def _is_settled(session: Session) -> bool:
+    """Whether the fit that an export writes has been measured."""
+    project, result = session.project, session.preview.result
+    measured = session.preview.status.state is PreviewState.MEASURED
+    return measured and project is not None and result is not None and result.fit == project.recipe.options.fit
 
 
-def _wait_until_measured(session: Session) -> None:
-    loop, timer = _loop()
+def _wait_until(done: Callable[[], bool], session: Session) -> None:
+    """Lets the window work until `done`, asked at every change of the preview, or until patience ends.
+
+    Raises:
+        StudioError: it did not happen in time.
+    """
+    loop = QEventLoop()
+    QTimer.singleShot(PATIENCE_S * 1000, loop, loop.quit)
 
     def check() -> None:
-        if session.preview.status.state in (PreviewState.MEASURED, PreviewState.FAILED):
+        if done():
             loop.quit()
 
     session.preview.changed.connect(check)
     loop.exec()
     session.preview.changed.disconnect(check)
-    timer.stop()
-    if session.preview.result is None:
-        raise StudioError(f"The sample was not measured in time. {session.preview.status.message}")
-
-
-def _loop() -> tuple[QEventLoop, QTimer]:
-    """An event loop that ends by itself when nothing else ends it."""
-    loop = QEventLoop()
-    timer = QTimer(singleShot=True)
-    timer.timeout.connect(loop.quit)
-    timer.start(PATIENCE_S * 1000)
-    return loop, timer
+    if not done():
+        raise StudioError(f"The sample was not measured in time. {session.preview.status.message}".strip())
 
 
 def _select_largest(window: MainWindow, session: Session) -> None:

@@ -21,6 +21,7 @@ QLabel[role="heading"] { font-weight: 600; }
 QLabel[tone="good"] { color: $good; }
 QLabel[tone="warn"] { color: $warn; }
 QLabel[tone="bad"] { color: $bad; }
+QLabel[tone="stale"] { color: $muted; }
 
 QFrame[role="card"] { background: $base; border: 1px solid $border; border-radius: 8px; }
 QFrame[role="notice"] { background: $selection; border: 1px solid $accent; border-radius: 6px; }

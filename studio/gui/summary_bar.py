@@ -103,7 +103,7 @@ class SummaryBar(QWidget):
     def _show_accuracy(self) -> None:
         project, preview, card = self._session.project, self._session.preview, self.accuracy
         result, status = preview.result, preview.status
-        card.caption.setText(_caption(result))
+        card.caption.setText(_caption(result or preview.previous))
         measuring = status.state is PreviewState.MEASURING
         card.progress.setVisible(measuring)
         if status.progress is not None and status.progress.total:
@@ -114,6 +114,9 @@ class SummaryBar(QWidget):
         if status.state is PreviewState.FAILED:
             card.value.setText("not measured")
             card.detail.setText(status.message)
+        elif result is None and measuring and preview.previous is not None:
+            card.value.setText(_value(preview.previous, changed=True))
+            card.detail.setText("before this edit  ·  measuring …")
         elif result is None:
             card.value.setText("…" if measuring else "–")
             card.detail.setText(status.message or ("measuring" if measuring else status.state.value))
@@ -121,6 +124,7 @@ class SummaryBar(QWidget):
             changed = project is not None and bool(project.changed_layers() or project.weights)
             card.value.setText(_value(result, changed))
             card.detail.setText(_detail(result, changed, measuring))
+        set_tone(card.value, "stale" if result is None else "")
         set_tone(card.detail, "bad" if status.state is PreviewState.FAILED else "")
 
 

@@ -94,7 +94,8 @@ def drop_text(drop: Measurement) -> str:
 
 def drop_short(drop: Measurement) -> str:
     """A drop without its interval, for narrow columns: ``"−0.70"``."""
-    return f"{-drop.value:+.2f}".replace("-", MINUS)
+    text = f"{-drop.value:+.2f}".replace("-", MINUS)
+    return text if abs(drop.value) >= 0.005 else "0.00"
 
 
 def duration_text(seconds: float) -> str:

@@ -140,6 +140,7 @@ class VariantsPanel(QWidget):
         buttons.addStretch(1)
         column.addLayout(buttons)
         self._hint = label("", "detail", wrap=True)
+        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         right = QWidget()
         chart = QVBoxLayout(right)
         chart.setContentsMargins(0, 8, 8, 0)

@@ -91,8 +91,8 @@ def statistics_text(view: WeightView) -> str:
     parts = []
     if view.sqnr_db is not None:
         parts.append("SQNR ∞" if np.isinf(view.sqnr_db) else f"SQNR {view.sqnr_db:.1f} dB")
-    if view.layer_error is not None:
-        parts.append(f"output error {percent_text(view.layer_error)}")
+    if view.output_error is not None:
+        parts.append(f"output error {percent_text(view.output_error)}")
     if view.zeros > 0:
         parts.append(f"{percent_text(view.zeros)} zeros")
     parts += [f"mean {view.mean:.2g}", f"σ {view.std:.2g}", f"range {view.low:.2g} … {view.high:.2g}"]

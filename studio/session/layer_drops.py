@@ -7,7 +7,6 @@ from psygnal import Signal
 from studio.engine.door import Call, Lane
 from studio.engine.requests import Preview
 from studio.evaluation.result import Measurement, Result
-from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
 from studio.session.asking import Asker
 from studio.session.project import Project
@@ -27,12 +26,12 @@ class LayerDrops:
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._known: dict[tuple[str, str, str | None], Measurement | None] = {}
+        self._known: dict[tuple[str, str], Measurement | None] = {}
         self._call: Call[Result] | None = None
 
     def of(self, project: Project, layer: str) -> Measurement | None:
         """The drop of `layer` alone under its present settings, None while unknown."""
-        return self._known.get(_key(project, layer, project.settings(layer)))
+        return self._known.get(_key(layer, project.settings(layer)))
 
     def clear(self) -> None:
         """Forgets everything: another model or other data."""
@@ -49,23 +48,22 @@ class LayerDrops:
         """Measures the changed layers whose drop is unknown, one by one."""
         self.cancel()
         chosen = {layer.name: project.settings(layer.name) for layer in project.changed_layers()}
-        self._next(project, {name: s for name, s in chosen.items() if _key(project, name, s) not in self._known})
+        self._next(project, {name: s for name, s in chosen.items() if _key(name, s) not in self._known})
 
     def _next(self, project: Project, missing: Mapping[str, LayerSettings]) -> None:
         if not missing:
             return
         name, settings = next(iter(missing.items()))
         rest = {other: chosen for other, chosen in missing.items() if other != name}
-        alone = Recipe(options=project.recipe.options).with_layer(name, settings)
 
         def know(drop: Measurement | None) -> None:
-            self._known[_key(project, name, settings)] = drop
+            self._known[_key(name, settings)] = drop
             self.changed.emit(name)
             self._next(project, rest)
 
         self._call = self._asker.ask(
             Preview(
-                project.source(fit="layer", recipe=alone),
+                project.source_alone(name),
                 project.test.path if project.test else None,
                 samples=SAMPLES,
             ),
@@ -75,5 +73,5 @@ class LayerDrops:
         )
 
 
-def _key(project: Project, layer: str, settings: LayerSettings) -> tuple[str, str, str | None]:
-    return layer, settings.model_dump_json(), project.weights
+def _key(layer: str, settings: LayerSettings) -> tuple[str, str]:
+    return layer, settings.model_dump_json()

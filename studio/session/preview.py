@@ -41,6 +41,7 @@ class PreviewLane:
 
     Attributes:
         result: the newest result of the newest choice; None until its first block is measured.
+        previous: the last result of an older choice of the same model, to show as such meanwhile.
         status: what is going on.
         changed: emitted when either of them changed.
     """
@@ -52,6 +53,7 @@ class PreviewLane:
         self._failed = failed
         self._call: Call[Result] | None = None
         self.result: Result | None = None
+        self.previous: Result | None = None
         self.status = PreviewStatus(PreviewState.EMPTY)
 
     def measure(self, project: Project, settled: Callable[[], None]) -> None:
@@ -62,6 +64,7 @@ class PreviewLane:
             settled: called when everything there is to measure has been measured.
         """
         self.cancel()
+        self.previous = self.result or self.previous
         self.result = None
         self._ask(project, "layer", settled)
 
@@ -70,6 +73,13 @@ class PreviewLane:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+
+    def clear(self) -> None:
+        """Stops measuring and forgets what was measured: another model."""
+        self.cancel()
+        self.result = self.previous = None
+        self.status = PreviewStatus(PreviewState.EMPTY)
+        self.changed.emit()
 
     def _ask(self, project: Project, fit: str, settled: Callable[[], None]) -> None:
         wanted = project.recipe.options.fit

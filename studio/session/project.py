@@ -1,6 +1,6 @@
 """The document the window works on: an opened model, its data, and what was chosen for it, with its history."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from studio.engine.requests import Source
 from studio.models.layer import Layer, ModelInfo
@@ -72,7 +72,8 @@ class Project:
 
     def changed_layers(self) -> list[Layer]:
         """Layers that the recipe does something to."""
-        return [layer for layer in self.info.layers if not self.recipe.settings_for(layer).is_empty]
+        chosen = self.recipe.settings_of(self.info.layers)
+        return [layer for layer in self.info.layers if not chosen[layer.name].is_empty]
 
     def source(self, *, fit: str | None = None, recipe: Recipe | None = None) -> Source:
         """What the engine needs to build the compressed model.
@@ -85,3 +86,8 @@ class Project:
         if fit is not None:
             recipe = recipe.model_copy(update={"options": recipe.options.model_copy(update={"fit": fit})})
         return Source(self.info.path, recipe, self.weights, self.calibration.path if self.calibration else None)
+
+    def source_alone(self, layer: str) -> Source:
+        """The original with only `layer` compressed, in the layer fit: what its settings cost by themselves."""
+        alone = Recipe(options=self.recipe.options).with_layer(layer, self.settings(layer))
+        return replace(self.source(fit="layer", recipe=alone), weights=None)

@@ -128,7 +128,7 @@ class Session:
 
         def opened(info: ModelInfo) -> None:
             self.opening.emit(False)
-            self.preview.cancel()
+            self.preview.clear()
             self.drops.clear()
             self.project = project = Project(info)
             self.variants.clear()

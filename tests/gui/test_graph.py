@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from PySide6.QtCore import QUrl
 
-from studio.gui.graph_panel import GraphPanel
+from studio.gui.graph_panel import GraphPanel, why_no_web_view
 from studio.gui.graph_server import GraphServer, netron_folder, page
 
 
@@ -111,3 +111,12 @@ def test_without_a_web_view_a_button_opens_the_browser(theme, qtbot, monkeypatch
     panel.close_server()
     assert len(opened) == 1
     assert opened[0].host() == "127.0.0.1"
+
+
+def test_root_gets_the_browser_because_chromium_would_end_the_process(monkeypatch):
+    monkeypatch.setattr("studio.gui.graph_panel.GraphView", object)
+    monkeypatch.setattr("studio.gui.graph_panel.os.geteuid", lambda: 0, raising=False)
+    monkeypatch.delenv("QTWEBENGINE_DISABLE_SANDBOX", raising=False)
+    assert "started by root" in why_no_web_view()
+    monkeypatch.setenv("QTWEBENGINE_DISABLE_SANDBOX", "1")
+    assert why_no_web_view() == ""

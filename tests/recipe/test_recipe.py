@@ -85,3 +85,13 @@ def test_a_recipe_that_does_not_fit_the_model_says_where_and_why(plain: dict[str
         recipe(**plain).check([layer("layer1"), layer("layer2", prune="depthwise")])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_settings_of_many_layers_are_those_of_each_alone():
+    chosen = recipe(
+        default={"quantize": {}},
+        kinds={"conv2d": {"prune": {"ratio": 0.5}}},
+        layers={"a.*": {"quantize": {"weight_bits": 4}}, "a.b": {"keep": True}},
+    )
+    layers = [layer("a.b"), layer("a.c"), layer("a.d", quantize="too small"), layer("b", kind="conv2d")]
+    assert chosen.settings_of(layers) == {one.name: chosen.settings_for(one) for one in layers}

@@ -78,6 +78,16 @@ def test_a_newer_edit_supersedes_the_preview_under_way(opened: Session, engines:
     assert opened.preview.result == result(80.0)
 
 
+def test_the_last_result_stays_in_sight_as_the_previous_one_until_a_new_one_is_measured(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    engines[0].previews[-1].answer(result(90.0))
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    assert (opened.preview.result, opened.preview.previous) == (None, result(90.0))
+    engines[0].previews[-1].publish(result(80.0, samples=10))
+    assert opened.preview.result == result(80.0, samples=10)
+
+
 def test_growing_blocks_are_shown_as_they_come(opened: Session, engines: list[Any], result: MakeResult):
     preview = engines[0].previews[-1]
     preview.publish(result(88.0, samples=10))
