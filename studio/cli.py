@@ -15,7 +15,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from studio.console import (
-    out,
     plain_layer,
     plain_metric,
     print_answer,
@@ -24,6 +23,7 @@ from studio.console import (
     print_report,
     print_result,
     print_spectra,
+    print_steps,
     progress_bar,
     say,
 )
@@ -269,7 +269,7 @@ def demo(
     """Do the whole main job on the built-in sample: compress, distil briefly, export, verify, screenshot."""
     steps = import_module("studio.demo").run(_engine(), Path(folder), progress_bar)
     plain = {"steps": steps, "out": folder}
-    print_answer(plain, as_json, lambda: out.print(f"Everything is in {folder}."))
+    print_answer(plain, as_json, lambda: print_steps(steps, folder))
 
 
 def main() -> None:

@@ -122,3 +122,19 @@ def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:
         f"({outcome.epochs} epochs, {outcome.seconds:.0f} s)"
     )
     print_report(report)
+
+
+def print_steps(steps: list[dict[str, Any]], folder: str) -> None:
+    """What each step of the demonstration found."""
+    for step in steps:
+        figures = ", ".join(f"{name} {_shown(value)}" for name, value in step.items() if name != "step")
+        out.print(f"{step['step']}: {figures}", soft_wrap=True)
+    out.print(f"Everything is in {folder}.")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

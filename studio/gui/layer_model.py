@@ -123,8 +123,8 @@ class LayerModel(QAbstractTableModel):
                 True,
             ),
             Column(
-                "Drop",
-                "Measured drop, in points, with only this layer compressed",
+                "Change",
+                "Measured change of accuracy, in points, with only this layer compressed",
                 self._drop_value,
                 self._drop_text,
                 True,

@@ -31,8 +31,15 @@ from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
 _WIDTHS = {
-    "Layer": 138, "Share": 60, "Settings": 120, "Size now": 72, "Drop": 54, "Shape": 104, "Kind": 70, "Parameters": 90,
-}  # fmt: skip
+    "Layer": 138,
+    "Share": 60,
+    "Settings": 120,
+    "Size now": 72,
+    "Change": 60,
+    "Shape": 104,
+    "Kind": 70,
+    "Parameters": 90,
+}
 
 
 class LayerFilter(QSortFilterProxyModel):
@@ -165,7 +172,7 @@ class LayerTable(QWidget):
         self._count()
 
     def _show_drops(self) -> None:
-        self.view.setColumnHidden(self._model.column("Drop"), not self._model.has_drops)
+        self.view.setColumnHidden(self._model.column("Change"), not self._model.has_drops)
 
     def _count(self) -> None:
         shown, total = self.filter.rowCount(), self._model.rowCount()

@@ -31,11 +31,11 @@ def test_the_drop_column_is_left_out_until_a_drop_is_known(session, theme, qtbot
     table = LayerTable(LayerModel(session), Selection(), theme)
     qtbot.addWidget(table)
     session.open_model("/models/digits.onnx")
-    column = table._model.column("Drop")
+    column = table._model.column("Change")
     assert table.view.isColumnHidden(column)
     session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
     assert not table.view.isColumnHidden(column)
-    assert cell(table, 4, "Drop") == "−0.80"
+    assert cell(table, 4, "Change") == "−0.80"
 
 
 def test_sorting_by_share_puts_the_largest_layer_first(opened, theme, qtbot):
