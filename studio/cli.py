@@ -130,12 +130,11 @@ def evaluate(
 ) -> None:
     """Measure a model, or what a recipe makes of it."""
     engine = _engine()
-    source, chosen = _source(model, recipe, data, calibration)
-    info = _checked(engine, model, chosen)
+    source, info = _source(engine, model, recipe, data, calibration)
     result = _ask(engine, Preview(source, data, samples, seed))
     plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
     if recipe is not None:
-        plain["bytes"] = _cost(engine, info, chosen).bytes
+        plain["bytes"] = _cost(engine, info, source.recipe).bytes
         plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}
     print_answer(plain, as_json, lambda: print_result(result, plain["bytes"]))
 
@@ -154,10 +153,9 @@ def compress(
 ) -> None:
     """Apply a recipe, write the file and prove that it behaves as predicted."""
     engine = _engine()
-    source, chosen = _source(model, recipe, data, calibration)
-    info = _checked(engine, model, chosen)
+    source, info = _source(engine, model, recipe, data, calibration)
     report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
-    cost = _cost(engine, info, chosen)
+    cost = _cost(engine, info, source.recipe)
     plain = {
         "out": report.out,
         "bytes": {"before": report.before, "predicted": report.predicted, "after": report.after},
@@ -172,7 +170,7 @@ def compress(
             {
                 "name": name,
                 "bytes": layer.bytes,
-                "settings": chosen.settings_for(info.layer(name)).model_dump(mode="json", exclude_none=True),
+                "settings": source.recipe.settings_for(info.layer(name)).model_dump(mode="json", exclude_none=True),
                 "notes": list(layer.notes),
             }
             for name, layer in cost.layers.items()
@@ -206,8 +204,7 @@ def distill(
 ) -> None:
     """Recover the accuracy of a compressed model by distillation from the original, then export it."""
     engine = _engine()
-    source, chosen = _source(model, recipe, data, data)
-    _checked(engine, model, chosen)
+    source, _info = _source(engine, model, recipe, data, data)
     settings = DistillSettings.model_validate(
         {
             "epochs": epochs,
@@ -254,8 +251,7 @@ def export(
 ) -> None:
     """Write one format and verify it, on data or on random input."""
     engine = _engine()
-    source, chosen = _source(model, recipe, data, calibration)
-    _checked(engine, model, chosen)
+    source, _info = _source(engine, model, recipe, data, calibration)
     report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
     plain = {"out": report.out, "bytes": report.after, "verified": report.verified}
     print_answer(plain, as_json, lambda: print_report(report))
@@ -299,21 +295,18 @@ def _ask(engine: Engine, request: Request[Answer]) -> Answer:
         return engine.start(request, report=report).result()
 
 
-def _source(model: str, recipe: str | None, data: str | None, calibration: str | None) -> tuple[Source, Recipe]:
+def _source(
+    engine: Engine, model: str, recipe: str | None, data: str | None, calibration: str | None
+) -> tuple[Source, ModelInfo]:
     """What the command line asks for; data that also measures stands in for missing calibration data."""
-    chosen = load_recipe(recipe) if recipe is not None else Recipe()
+    info = _ask(engine, OpenModel(model))
+    chosen = load_recipe(recipe, info.layers) if recipe is not None else Recipe()
     if recipe is not None and calibration is None and data is not None and chosen.options.data_aware:
         say(
             f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
             "give --calibration to keep them apart."
         )
-    return Source(model, chosen, None, calibration or data), chosen
-
-
-def _checked(engine: Engine, model: str, recipe: Recipe) -> ModelInfo:
-    info = _ask(engine, OpenModel(model))
-    recipe.check(info.layers)
-    return info
+    return Source(model, chosen, None, calibration or data), info
 
 
 def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:

@@ -21,7 +21,15 @@ class DataError(StudioError):
 
 
 class RecipeError(StudioError):
-    """A recipe names an unknown layer or field, or a value out of range."""
+    """A recipe names an unknown layer or field, or a value out of range.
+
+    Attributes:
+        place: keys that lead to the mistake inside the recipe, such as ``("layers", "conv1")``; empty when unknown.
+    """
+
+    def __init__(self, message: str, place: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class CompressionError(StudioError):

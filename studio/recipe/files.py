@@ -1,6 +1,6 @@
 """Recipes as YAML files: read with the line of every mistake, written whole or not at all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from studio.errors import RecipeError, did_you_mean
 from studio.files import write_text_atomically
+from studio.models.layer import Layer
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
 
@@ -16,12 +17,16 @@ from studio.recipe.settings import LayerSettings
 LARGEST_FILE = 4_000_000
 
 
-def load_recipe(path: str | Path) -> Recipe:
+def load_recipe(path: str | Path, layers: Iterable[Layer] | None = None) -> Recipe:
     """Reads a recipe file.
 
+    Args:
+        path: the file.
+        layers: of the model that the recipe is for; None reads it for no model in particular.
+
     Raises:
-        RecipeError: the file is missing, not YAML, or holds an unknown field or a value out of range; the message
-            gives file, line and the nearest valid name.
+        RecipeError: the file is missing, not YAML, holds an unknown field or a value out of range, or does not fit
+            the layers; the message gives file, line and the nearest valid name.
     """
     path = Path(path)
     try:
@@ -39,9 +44,15 @@ def load_recipe(path: str | Path) -> Recipe:
     if not isinstance(plain, dict) or root is None:
         raise RecipeError(f"{path}: holds no recipe; it should begin with 'studio: 1'.")
     try:
-        return Recipe.model_validate(plain)
+        recipe = Recipe.model_validate(plain)
+        if layers is not None:
+            recipe.check(layers)
     except ValidationError as error:
         raise RecipeError(f"{path}{_explain(error, root)}") from error
+    except RecipeError as error:
+        line = _deepest(root, error.place).start_mark.line
+        raise RecipeError(f"{path}{_at(line)}: {error}", error.place) from error
+    return recipe
 
 
 def save_recipe(recipe: Recipe, path: str | Path) -> None:

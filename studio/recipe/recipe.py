@@ -78,14 +78,17 @@ class Recipe(Settings):
             kinds = sorted({layer.kind for layer in known.values()})
             if kind not in kinds:
                 raise RecipeError(
-                    f"kinds: the model has no '{kind}' layers; it has {', '.join(kinds)}.{did_you_mean(kind, kinds)}"
+                    f"kinds: the model has no '{kind}' layers; it has {', '.join(kinds)}.{did_you_mean(kind, kinds)}",
+                    ("kinds", kind),
                 )
         for name, settings in self.layers.items():
             if _is_glob(name):
                 if not any(fnmatchcase(layer, name) for layer in known):
-                    raise RecipeError(f"layers: the pattern '{name}' matches no layer of the model.")
+                    raise RecipeError(f"layers: the pattern '{name}' matches no layer of the model.", ("layers", name))
             elif name not in known:
-                raise RecipeError(f"layers: the model has no layer '{name}'.{did_you_mean(name, known)}")
+                raise RecipeError(
+                    f"layers: the model has no layer '{name}'.{did_you_mean(name, known)}", ("layers", name)
+                )
             else:
                 _check_layer(known[name], settings)
 
@@ -106,7 +109,11 @@ def _check_layer(layer: Layer, settings: LayerSettings) -> None:
     """
     for method in SETTABLE:
         if getattr(settings, method) is not None and not layer.allows(method):
-            raise RecipeError(f"layers.{layer.name}.{method}: {layer.methods.get(method, 'not possible')}")
+            reason = layer.methods.get(method, "not possible")
+            raise RecipeError(f"layers.{layer.name}.{method}: {reason}", ("layers", layer.name, method))
     rank = settings.rank.rank if settings.rank else None
     if rank is not None and rank > layer.full_rank:
-        raise RecipeError(f"layers.{layer.name}.rank: {rank} is more than the layer's full rank {layer.full_rank}.")
+        raise RecipeError(
+            f"layers.{layer.name}.rank: {rank} is more than the layer's full rank {layer.full_rank}.",
+            ("layers", layer.name, "rank"),
+        )

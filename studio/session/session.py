@@ -215,8 +215,7 @@ class Session:
             RecipeError: the file is no recipe, or does not fit the model.
         """
         project = self._required()
-        recipe = load_recipe(path)
-        recipe.check(project.info.layers)
+        recipe = load_recipe(path, project.info.layers)
         self._choose(Choice(recipe, project.weights), f"Load {Path(path).name}", None, [])
 
     def save_recipe(self, path: str) -> None:

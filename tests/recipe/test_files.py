@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from studio.errors import RecipeError
+from studio.models.layer import Layer
 from studio.recipe.files import load_recipe, save_recipe
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings, PruneSettings
@@ -72,6 +73,14 @@ def test_a_mistake_is_named_with_file_line_and_place(tmp_path: Path, text: str, 
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_layer_the_model_does_not_have_is_named_with_its_line(tmp_path: Path):
+    path = written(tmp_path, "studio: 1\nlayers:\n  stem: {keep: true}\n  haed: {keep: true}\n")
+    layers = [Layer(name, "linear", (4, 4), 1, True, 20, 80, 16, {}) for name in ("stem", "head")]
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, layers)
+    assert str(error.value) == f"{path}:4: layers: the model has no layer 'haed'. Did you mean 'head'?"
 
 
 def test_a_missing_file_and_a_binary_file_are_named(tmp_path: Path):
