@@ -24,6 +24,8 @@ Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
+ENGINE_ENDED = "The engine stopped unexpectedly (exit code {})."
+
 
 class EngineBugError(Exception):
     """A bug in the engine: its own traceback, as text, is the message."""
@@ -100,6 +102,12 @@ class ProcessEngine:
 
     def _serve(self, worker: _Worker) -> None:
         """Starts the child, hands its messages on until it ends, then fails what it still owed."""
+        try:
+            self._run(worker)
+        finally:
+            self._bury(worker)
+
+    def _run(self, worker: _Worker) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         worker.process = context.Process(target=_child, args=(theirs, self._threads), name="engine", daemon=True)
@@ -119,7 +127,6 @@ class ProcessEngine:
         worker.outbox.put(None)
         sender.join()
         ours.close()
-        self._bury(worker)
 
     def _receive(self, worker: _Worker, message: tuple[int, str, Any]) -> None:
         number, kind, value = message
@@ -138,7 +145,8 @@ class ProcessEngine:
 
     def _bury(self, worker: _Worker) -> None:
         """Fails the calls of a worker that has ended and tells whoever wants to know."""
-        reason = f"The engine stopped unexpectedly (exit code {worker.process.exitcode})."
+        code = worker.process.exitcode if worker.process is not None else None
+        reason = "The engine cannot be started." if code is None else ENGINE_ENDED.format(code)
         with self._lock:
             unasked = self._worker is worker
             if unasked:

@@ -152,7 +152,8 @@ def _detail(result: Result, changed: bool, measuring: bool) -> str:
         parts.append(f"measuring … {samples} of {count_text(result.total)}")
     else:
         parts.append(f"{samples} samples")
-        parts.append(_FITS[result.fit] + (", refining …" if measuring else ""))
+        if changed:
+            parts.append(_FITS[result.fit] + (", refining …" if measuring else ""))
     return "  ·  ".join(parts)
 
 

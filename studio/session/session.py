@@ -278,6 +278,7 @@ class Session:
         return self._costs.spectra
 
     def _tell_cost(self, kind: str, layer: str) -> None:
+        self._note_measured()
         self.changed.emit(Change(frozenset({kind}), frozenset({layer} if layer else ())))
 
     # Jobs
