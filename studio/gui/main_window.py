@@ -19,6 +19,7 @@ from studio.gui.layer_model import LayerModel
 from studio.gui.layer_panel import LayerPanel
 from studio.gui.layer_table import LayerTable
 from studio.gui.notice import NoticeBar
+from studio.gui.palette import CommandPalette
 from studio.gui.selection import Selection
 from studio.gui.settings_panel import SettingsPanel
 from studio.gui.start_page import StartPage
@@ -181,6 +182,12 @@ class MainWindow(QMainWindow):
 
     def _show_page(self, number: int) -> None:
         self.tabs.setCurrentIndex(number)
+
+    def _show_palette(self) -> None:
+        others = (action for name, action in self.actions_table.by_name.items() if name != "palette")
+        palette = CommandPalette(others, self)
+        palette.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        palette.open()
 
     def _find(self) -> None:
         self.docks[0].show()
