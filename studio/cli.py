@@ -6,6 +6,7 @@ command needs them, so that ``studio --help`` is quick and the window's process 
 """
 
 import logging
+import os
 import sys
 import tempfile
 from importlib import import_module
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 
+from studio import __version__
 from studio.console import (
+    out,
     plain_layer,
     plain_metric,
     print_answer,
@@ -46,13 +50,13 @@ from studio.progress import Cancelled
 from studio.recipe.cost import ModelCost, model_cost
 from studio.recipe.files import load_recipe
 from studio.recipe.recipe import Recipe
+from studio.resources import samples as built_in_samples
 
 Answer = TypeVar("Answer")
 
 cli = typer.Typer(
     name="studio",
-    help="Compress neural networks layer by layer, with measured accuracy. Without a command, opens the window.",
-    no_args_is_help=False,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -71,12 +75,28 @@ Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file to wri
 Format = Annotated[str, typer.Option("--format", help="Format of the file.")]
 
 
+@cli.callback()
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Compress neural networks layer by layer, with measured accuracy. Without a command, opens the window."""
+    if show:
+        out.print(__version__)
+        raise typer.Exit
+
+
 @cli.command()
 def app(
     model: Annotated[str | None, typer.Argument(help="A model to open.")] = None,
     sample: Annotated[str | None, typer.Option(help="A built-in sample to open, such as digits.")] = None,
 ) -> None:
     """Open the window."""
+    if model is not None and not Path(model).exists():
+        raise StudioError(f"{model}: there is no such file, and no such command.{did_you_mean(model, _commands())}")
+    if sample is not None and sample not in built_in_samples():
+        raise StudioError(f"--sample: there is no '{sample}'; there is {', '.join(built_in_samples())}.")
+    if not _has_display():
+        raise StudioError("There is no display to open a window on. `studio demo` and the other commands need none.")
     raise typer.Exit(import_module("studio.gui.app").run(model=model, sample=sample))
 
 
@@ -197,6 +217,9 @@ def distill(
     temperature: Annotated[float, typer.Option(help="Softens both answers.")] = DistillSettings().temperature,
     learning_rate: Annotated[float, typer.Option()] = DistillSettings().learning_rate,
     batch_size: Annotated[int, typer.Option(min=1)] = DistillSettings().batch_size,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of a step's gradient.")] = (
+        DistillSettings().clip_norm
+    ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     samples: Samples = None,
     seed: Seed = 0,
@@ -205,16 +228,15 @@ def distill(
     """Recover the accuracy of a compressed model by distillation from the original, then export it."""
     engine = _engine()
     source, _info = _source(engine, model, recipe, data, data)
-    settings = DistillSettings.model_validate(
-        {
-            "epochs": epochs,
-            "beta": beta,
-            "temperature": temperature,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "device": device,
-            "seed": seed,
-        }
+    settings = _distill_settings(
+        epochs=epochs,
+        beta=beta,
+        temperature=temperature,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        clip_norm=clip_norm,
+        device=device,
+        seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder:
         outcome = _ask(engine, Distill(source, data, evaluation, settings, folder))
@@ -272,8 +294,7 @@ def main() -> None:
     """Runs the command line; the exit status tells how it went."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     arguments = sys.argv[1:]
-    commands = {command.name or command.callback.__name__ for command in cli.registered_commands if command.callback}
-    opens_window = not arguments or (arguments[0] not in commands and arguments[0] not in ("--help", "-h", "--version"))
+    opens_window = not arguments or arguments[0] not in (*_commands(), "--help", "--version")
     try:
         cli(["app", *arguments] if opens_window else arguments)
     except StudioError as error:
@@ -282,6 +303,31 @@ def main() -> None:
     except (Cancelled, KeyboardInterrupt):
         say("cancelled")
         sys.exit(130)
+
+
+def _commands() -> list[str]:
+    return [command.name or command.callback.__name__ for command in cli.registered_commands if command.callback]
+
+
+def _has_display() -> bool:
+    """Whether Qt would find somewhere to show a window; it ends the process where it does not."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def _distill_settings(**values: Any) -> DistillSettings:
+    """Checks the options of ``distill`` against the settings' own ranges.
+
+    Raises:
+        StudioError: a value is out of range.
+    """
+    try:
+        return DistillSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise StudioError(f"--{option}: {first['msg']} (given: {first['input']!r}).") from error
 
 
 def _engine() -> Engine:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from studio import __version__
 from studio.cli import main
 from studio.resources import Sample
 
@@ -172,6 +173,41 @@ def test_an_unknown_format_names_those_there_are(studio: Run, digits: Sample, tm
     status, _, err = studio("export", digits.model, "--out", tmp_path / "x", "--format", "zip")
     assert status == 2
     assert "onnx" in err
+
+
+def test_a_misspelt_command_is_told_with_the_nearest(studio: Run):
+    status, _, err = studio("inspekt")
+    assert status == 2
+    assert "Did you mean 'inspect'?" in err
+
+
+def test_a_window_without_a_display_is_one_line_and_status_2(studio: Run, monkeypatch: pytest.MonkeyPatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    status, _, err = studio()
+    assert status == 2
+    assert "no display" in err
+
+
+def test_an_unknown_sample_names_those_there_are(studio: Run):
+    status, _, err = studio("--sample", "letters")
+    assert status == 2
+    assert "digits" in err
+
+
+def test_a_distillation_setting_out_of_range_is_named_as_its_option(studio: Run, digits: Sample, tmp_path: Path):
+    arguments = ("--data", digits.train, "--out", tmp_path / "x.onnx", "--temperature", "0")
+    status, _, err = studio("distill", digits.model, *arguments)
+    assert status == 2
+    assert "--temperature" in err
+    status, _, err = studio("distill", digits.model, *arguments[:4], "--device", "abacus")
+    assert status == 2
+    assert "--device" in err
+
+
+def test_the_version_is_the_packages(studio: Run):
+    assert studio("--version") == (0, f"{__version__}\n", "")
 
 
 def test_a_cancelled_command_ends_with_130(studio: Run, digits: Sample, monkeypatch: pytest.MonkeyPatch):
