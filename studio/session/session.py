@@ -167,6 +167,7 @@ class Session:
         def done() -> None:
             self._checks -= 1
             if project is self.project:
+                self._autosave.write(project)
                 self.drops.clear()
                 self._announce("data")
 
@@ -301,7 +302,7 @@ class Session:
             "distill",
             f"Distil {Path(project.info.path).name}",
             request,
-            lambda made: self._distilled(choice, made),
+            lambda made: self._distilled(project, choice, made),
         )
 
     def export(self, path: str) -> Job:
@@ -310,12 +311,18 @@ class Session:
         request = Export(project.source(), path, project.test.path if project.test else None)
         return self.jobs.start("export", f"Export {Path(path).name}", request, self._exported)
 
-    def _distilled(self, choice: Choice, outcome: DistillOutcome) -> None:
+    def _distilled(self, project: Project, choice: Choice, outcome: DistillOutcome) -> None:
         """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
+        if project is not self.project:
+            name = Path(project.info.path).name
+            self.notice.emit(
+                f"The distillation of {name}, which is no longer open, left its weights in {outcome.weights}"
+            )
+            return
         trained = Choice(choice.recipe, outcome.weights)
         number = sum(variant.name.startswith("Distilled") for variant in self.variants.all) + 1
         self.variants.add(f"Distilled {number}", trained, self._size(), None)
-        self._choose(Choice(self._required().recipe, outcome.weights), "Distil", None, [])
+        self._choose(Choice(project.recipe, outcome.weights), "Distil", None, [])
         self.notice.emit(f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}.")
 
     def _exported(self, report: Any) -> None:

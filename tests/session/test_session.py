@@ -198,6 +198,18 @@ def test_a_distillation_becomes_a_variant_and_a_step_that_can_be_undone(
     assert opened.project.weights == "w.safetensors"
 
 
+def test_a_distillation_that_ends_after_another_model_was_opened_leaves_that_one_alone(
+    opened: Session, engines: list[Any], info: Any
+):
+    opened.distill(DistillSettings())
+    distilling = engines[-1]
+    opened.open_model(info.path)
+    assert opened.project is not None
+    distilling.of(Distill)[0].answer(DistillOutcome("w.safetensors", "top1", 90.0, 50.0, 85.0, 1, 6.0))
+    assert opened.project.weights is None
+    assert [variant.name for variant in opened.variants.all] == ["Original"]
+
+
 def test_a_cancelled_job_ends_its_worker_and_changes_nothing(opened: Session, engines: list[Any]):
     assert opened.project is not None
     job = opened.distill(DistillSettings())
@@ -228,6 +240,14 @@ def test_after_a_crash_the_project_comes_back_with_its_history(opened: Session, 
     assert again.project.settings("b").is_empty
     assert again.project.history.redo_label == "8 bit"
     assert again.project.train is not None
+
+
+def test_the_data_comes_back_after_a_crash_even_before_the_first_edit(
+    opened: Session, engines: list[Any], tmp_path: Path
+):
+    saved = Session(lambda: engines[0], tmp_path / "studio", at_once).recoverable()
+    assert saved is not None
+    assert (saved.test, saved.train) == ("test.data.yaml", "train.data.yaml")
 
 
 def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
