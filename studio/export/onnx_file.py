@@ -1,5 +1,6 @@
 """Writes a graph as an ONNX file: what the exporter gives, tidied so that its size is known to the byte."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -80,12 +81,16 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
 
 
 def _as_it_is_now(graph: fx.GraphModule) -> fx.GraphModule:
-    """The same graph without notes on the modules it was once traced from: layers may have been replaced since."""
+    """The same graph without notes on the modules it was once traced from: layers may have been replaced since.
+
+    Its modules are its own around the same tensors: the exporter hangs others in them while another thread may measure.
+    """
     copied = fx.Graph()
     copied.output(copied.graph_copy(graph.graph, {}))
     for node in copied.nodes:
         node.meta.pop("nn_module_stack", None)
-    return fx.GraphModule(graph, copied).eval()
+    tensors = {id(tensor): tensor for tensor in (*graph.parameters(), *graph.buffers())}
+    return fx.GraphModule(copy.deepcopy(graph, tensors), copied).eval()
 
 
 def _free_dimensions(spec: TensorSpec) -> dict[int, str]:

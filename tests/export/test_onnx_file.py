@@ -154,3 +154,19 @@ def test_writing_leaves_the_graph_as_it_was(make_model):
     onnx_bytes(model.graph, model.info)
     assert all(torch.equal(value, before[name]) for name, value in model.graph.state_dict().items())
     assert not model.graph.training
+
+
+def test_the_exporter_works_on_modules_of_its_own_around_the_same_weights(make_model, monkeypatch):
+    """It hangs other modules in the graph while it works, and another thread may be measuring that graph."""
+    model, seen = make_model("convolutions"), []
+    export = torch.onnx.export
+
+    def watched(graph, *args, **kwargs):
+        seen.append(graph)
+        return export(graph, *args, **kwargs)
+
+    monkeypatch.setattr(torch.onnx, "export", watched)
+    onnx_bytes(model.graph, model.info)
+    (exported,) = seen
+    assert not {id(module) for module in exported.modules()} & {id(module) for module in model.graph.modules()}
+    assert {id(tensor) for tensor in exported.parameters()} == {id(tensor) for tensor in model.graph.parameters()}
