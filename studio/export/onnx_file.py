@@ -27,7 +27,7 @@ from studio.models.model import DEFAULT_SIZE, example_inputs
 OPSET = 21
 
 #: Raised with every change that makes files of another size, so that remembered sizes are measured anew.
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 
 #: What every entry of these attributes of a convolution is when they are left out.
 _CONV_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
