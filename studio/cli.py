@@ -45,6 +45,7 @@ from studio.engine.requests import (
 )
 from studio.errors import RecipeError, StudioError, did_you_mean
 from studio.evaluation.result import Measurement, Result
+from studio.export.target import check_target
 from studio.models.layer import ModelInfo
 from studio.progress import Cancelled
 from studio.recipe.cost import ModelCost, model_cost
@@ -238,6 +239,7 @@ def distill(
         device=device,
         seed=seed,
     )
+    check_target(Path(out_path), "onnx", model)
     with tempfile.TemporaryDirectory() as folder:
         outcome = _ask(engine, Distill(source, data, evaluation, settings, folder))
         trained = Source(source.model, source.recipe, outcome.weights, source.calibration)

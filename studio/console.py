@@ -112,7 +112,10 @@ def print_report(report: ExportReport) -> None:
     """What an export came to."""
     out.print(f"{report.out}: {report.before:,} → {report.after:,} bytes (predicted {report.predicted:,})")
     name, preview, exported = report.preview.name, report.preview.value, report.exported.value
-    out.print(f"{name}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}")
+    where = "" if report.original is not None else " on random input"
+    out.print(
+        f"{name}{where}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}"
+    )
 
 
 def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:

@@ -43,6 +43,7 @@ from studio.evaluation.result import Result
 from studio.export.export import export
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
+from studio.export.target import check_target
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
 from studio.models.open import open_model
@@ -159,6 +160,7 @@ class Workspace:
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:
+        check_target(Path(request.out), request.format, request.source.model)
         model = self._model(request.source.model)
         return export(
             self._compress(request.source, report),

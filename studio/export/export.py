@@ -1,24 +1,21 @@
 """One verb: write a compressed model to a file, prove it in its runtime, and only then put it in place."""
 
-import os
 from pathlib import Path
 
 from studio.compression.compressed import CompressedModel
-from studio.errors import ExportError, did_you_mean
+from studio.errors import ExportError
 from studio.evaluation.evaluate import Samples, torch_predict
 from studio.export.onnx_file import write_onnx
 from studio.export.onnx_runtime import runtime_predict
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
+from studio.export.target import check_target
 from studio.export.verify import check, compare
 from studio.files import write_atomically
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import model_cost
 
 __all__ = ["export", "measure_export_size"]
-
-#: What can be written.
-FORMATS = ("onnx",)
 
 
 def export(
@@ -39,16 +36,15 @@ def export(
         data: samples that the preview and the file are both measured on; None takes random input.
         samples: at most this many, None for all.
         seed: fixes which samples.
-        format: one of `FORMATS`.
+        format: one of `studio.export.target.FORMATS`.
         report: receives progress; raising `Cancelled` from it leaves no file behind.
 
     Raises:
         ExportError: the place cannot be written to, the format is unknown, the model cannot be written, or the file
             does not behave as the preview said.
     """
-    _check_format(format)
-    _check_place(out)
     model = compressed.model
+    check_target(out, format, model.info.path)
     report(Progress(0, None, "Measuring the uncompressed model"))
     before = measure_export_size(model)
     predicted = model_cost(model.info, compressed.recipe, compressed.ranks, before).bytes
@@ -90,29 +86,3 @@ def export(
     except OSError as error:
         raise ExportError(f"{out}: cannot be written: {error.strerror or error}.") from error
     return reports[0]
-
-
-def _check_format(format: str) -> None:  # noqa: A002
-    """Refuses a format that there is no writer for.
-
-    Raises:
-        ExportError: naming those there are.
-    """
-    if format not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise ExportError(f"There is no format '{format}'; there is: {known}.{did_you_mean(format, FORMATS)}")
-
-
-def _check_place(out: Path) -> None:
-    """Refuses a place that cannot be written to before any work is done.
-
-    Raises:
-        ExportError: saying what is in the way.
-    """
-    folder = out.parent
-    if out.is_dir():
-        raise ExportError(f"{out}: is a folder; name a file in it.")
-    if not folder.is_dir():
-        raise ExportError(f"{out}: the folder {folder} does not exist.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ExportError(f"{out}: the folder {folder} cannot be written to.")

@@ -139,6 +139,7 @@ class MainWindow(QMainWindow):
     def _follow(self, change: Change) -> None:
         if "model" in change.kinds and self._session.project is not None:
             info = self._session.project.info
+            self.notice.hide()
             self._show_stage()
             self.graph.show_original(info.path)
             self.selection.select((info.layers[0].name,) if info.layers else ())

@@ -31,7 +31,7 @@ from studio.resources import Sample
 from studio.session.asking import Asker, Dispatch
 from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
-from studio.session.jobs import Job, Jobs
+from studio.session.jobs import Job, Jobs, JobState
 from studio.session.layer_drops import LayerDrops
 from studio.session.preferences import Preferences, load_preferences, save_preferences
 from studio.session.preview import PreviewLane
@@ -92,6 +92,7 @@ class Session:
         self.jobs = Jobs(engines, dispatch, explain)
         self.variants = Variants()
         self.preview.changed.connect(self._note_measured)
+        self.jobs.changed.connect(self._tell_failure)
 
     # Opening
 
@@ -324,6 +325,10 @@ class Session:
         self.variants.add(f"Distilled {number}", trained, self._size(), None)
         self._choose(Choice(project.recipe, outcome.weights), "Distil", None, [])
         self.notice.emit(f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}.")
+
+    def _tell_failure(self, job: Job) -> None:
+        if job.state is JobState.FAILED:
+            self.notice.emit(f"{job.title} failed: {job.error}")
 
     def _exported(self, report: Any) -> None:
         self.notice.emit(f"Exported and verified: {report.out}")

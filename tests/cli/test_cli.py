@@ -169,6 +169,24 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_left_alone(studio: Run,
     assert not (folder / "x.onnx").exists()
 
 
+def test_an_export_never_replaces_the_model_it_came_from(studio: Run, digits: Sample, tmp_path: Path):
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(digits.model.read_bytes())
+    status, _, err = studio("export", model, "--out", model)
+    assert status == 2
+    assert "is the original model itself" in err
+    assert model.read_bytes() == digits.model.read_bytes()
+
+
+def test_distilling_towards_a_folder_that_is_not_there_is_refused_before_training(
+    studio: Run, digits: Sample, tmp_path: Path
+):
+    status, _, err = studio("distill", digits.model, "--data", digits.train, "--out", tmp_path / "none" / "x.onnx")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "does not exist" in err
+
+
 def test_an_unknown_format_names_those_there_are(studio: Run, digits: Sample, tmp_path: Path):
     status, _, err = studio("export", digits.model, "--out", tmp_path / "x", "--format", "zip")
     assert status == 2

@@ -73,7 +73,7 @@ def test_a_missing_folder_or_one_in_place_of_a_file_is_refused_before_any_work(c
 
 
 def test_a_read_only_folder_is_refused_before_any_work(compressed, tmp_path, monkeypatch):
-    monkeypatch.setattr("studio.export.export.os.access", lambda _path, _mode: False)
+    monkeypatch.setattr("studio.export.target.os.access", lambda _path, _mode: False)
     steps: list[Progress] = []
     with pytest.raises(ExportError, match="cannot be written to"):
         export(compressed, tmp_path / "small.onnx", report=steps.append)

@@ -220,6 +220,15 @@ def test_a_cancelled_job_ends_its_worker_and_changes_nothing(opened: Session, en
     assert opened.project.weights is None
 
 
+def test_a_job_that_fails_is_told_with_its_reason(opened: Session, engines: list[Any]):
+    notices: list[str] = []
+    opened.notice.connect(notices.append)
+    job = opened.export("/nowhere/x.onnx")
+    engines[-1].asked[-1].fail(StudioError("/nowhere/x.onnx: the folder /nowhere does not exist."))
+    assert job.state is JobState.FAILED
+    assert notices == ["Export x.onnx failed: /nowhere/x.onnx: the folder /nowhere does not exist."]
+
+
 def test_distilling_without_training_data_says_what_to_do(session: Session, info: Any):
     session.open_model(info.path)
     with pytest.raises(StudioError, match="Choose training data first"):
