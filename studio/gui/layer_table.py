@@ -149,7 +149,8 @@ class LayerTable(QWidget):
         header.setSectionsMovable(True)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         for title, width in _WIDTHS.items():
-            view.setColumnWidth(self._model.column(title), width)
+            column = self._model.column(title)
+            view.setColumnWidth(column, max(width, header.sectionSizeHint(column)))  # wide enough for any font
 
     def _lay_out(self) -> None:
         filters = QHBoxLayout()

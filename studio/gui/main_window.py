@@ -52,7 +52,9 @@ class MainWindow(QMainWindow):
         self.selection = Selection()
         self.notice = NoticeBar()
         self.commands = Commands(self, session, lambda text: self.notice.show_message(text, "bad"))
-        viewing = view_commands(self._find, self._show_page, self._choose_theme, self.commands.why_no_model)
+        viewing = view_commands(
+            self._show_palette, self._find, self._show_page, self._choose_theme, self.commands.why_no_model
+        )
         self.actions_table = Actions(self, [*self.commands.table(samples), *viewing])
         self._make_panels(samples)
         self._place_panels()

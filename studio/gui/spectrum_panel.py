@@ -76,11 +76,6 @@ class SpectrumPanel(QWidget):
         if self._spectrum is not None:
             self._place(self._spectrum)
 
-    def drag_to(self, rank: int) -> None:
-        """Moves the line as the mouse does; the drag goes on until `rank_line` reports its end."""
-        self.rank_line.setValue(rank)
-        self._dragged()
-
     def _lay_out(self) -> None:
         top = QHBoxLayout()
         top.addWidget(label("Singular values", "heading"))

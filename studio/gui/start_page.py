@@ -10,9 +10,6 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QPushButton, QSc
 from studio.gui.labels import ElidedLabel, label
 from studio.resources import Sample
 
-#: What the studio opens, for dialogs and drops.
-MODEL_SUFFIXES = (".onnx", ".pt2")
-
 
 class DropZone(QFrame):
     """Takes a model file from the desktop's file manager.

@@ -1,4 +1,4 @@
-"""The commands of the View menu: finding a layer, the pages of the centre, and the theme."""
+"""The commands of the View menu: the command palette, finding a layer, the pages of the centre, and the theme."""
 
 from collections.abc import Callable
 
@@ -16,6 +16,7 @@ _THEMES = (
 
 
 def view_commands(
+    show_palette: Callable[[], object],
     find: Callable[[], object],
     show_page: Callable[[int], object],
     choose_theme: Callable[[Scheme], object],
@@ -24,12 +25,14 @@ def view_commands(
     """The commands, in the order of the menu.
 
     Args:
+        show_palette: lists every command to choose from.
         find: goes to the search box.
         show_page: turns to the page of that index.
         choose_theme: takes other colours.
         unavailable: why there is nothing to find or to turn to, empty when there is.
     """
     return [
+        Command("palette", "View", "&Commands …", "Ctrl+Shift+P", "Find any command by its name", show_palette),
         Command("find", "View", "&Find a layer", "Ctrl+F", "Filter layers by name", find, unavailable),
         *(_page(number, title, show_page, unavailable) for number, title in enumerate(PAGES)),
         *(_theme(scheme, text, keys, choose_theme) for scheme, text, keys in _THEMES),

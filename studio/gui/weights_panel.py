@@ -38,10 +38,6 @@ class WeightsPanel(QWidget):
         self._statistics.setText("Loading the weights …" if view is None else statistics_text(view))
         self._draw()
 
-    def set_logarithmic(self, on: bool) -> None:
-        """Chooses the scale of the counts."""
-        self._logarithmic.setChecked(on)
-
     def _lay_out(self) -> None:
         top = QHBoxLayout()
         top.addWidget(label("Weights", "heading"))

@@ -12,11 +12,6 @@ Answer = TypeVar("Answer")
 Dispatch = Callable[[Callable[[], None]], None]
 
 
-def at_once(action: Callable[[], None]) -> None:
-    """The `Dispatch` of a program without an event loop: does it here and now."""
-    action()
-
-
 class Asker:
     """An engine whose answers arrive on the main thread.
 

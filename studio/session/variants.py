@@ -65,14 +65,3 @@ class Variants:
         if renewed != self.all:
             self.all = renewed
             self.changed.emit()
-
-    def with_id(self, number: int) -> Variant:
-        """The variant of that id.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for variant in self.all:
-            if variant.id == number:
-                return variant
-        raise KeyError(number)

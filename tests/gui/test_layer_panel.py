@@ -24,6 +24,12 @@ def panel(opened, selection, theme, qtbot):
     return made
 
 
+def drag(line, rank):
+    """Moves the line as the mouse does; the drag goes on until the line reports its end."""
+    line.setValue(rank)
+    line.sigDragged.emit(line)
+
+
 def test_selecting_a_layer_shows_its_histogram_and_its_singular_values(panel):
     edges, heights = panel.weights.original.getData()
     assert (len(edges), len(heights)) == (62, 61)
@@ -48,7 +54,7 @@ def test_dragging_the_rank_line_is_one_step_with_the_last_rank(panel, opened):
     steps = len(opened.project.history.steps)
     panel.spectrum.rank_line.moving = True
     for rank in (12.2, 9.0, 6.8):
-        panel.spectrum.drag_to(rank)
+        drag(panel.spectrum.rank_line, rank)
     panel.spectrum.rank_line.moving = False
     panel.spectrum.rank_line.sigPositionChangeFinished.emit(panel.spectrum.rank_line)
     assert opened.project.settings("block1.conv1").rank == RankSettings(rank=7)
@@ -60,7 +66,7 @@ def test_dragging_the_rank_line_is_one_step_with_the_last_rank(panel, opened):
 
 def test_dragging_the_line_to_the_full_rank_takes_the_cut_away(panel, opened):
     opened.edit_layers(["block1.conv1"], "Rank", rank=RankSettings(rank=3))
-    panel.spectrum.drag_to(16)
+    drag(panel.spectrum.rank_line, 16)
     assert opened.project.settings("block1.conv1").rank is None
 
 

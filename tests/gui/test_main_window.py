@@ -11,6 +11,7 @@ from studio.gui.app import MainThread
 from studio.gui.commands import NO_MODEL
 from studio.gui.export_report import ExportReportDialog
 from studio.gui.main_window import MainWindow
+from studio.gui.palette import CommandPalette
 from studio.gui.theme import DARK
 from studio.recipe.settings import PruneSettings, QuantizeSettings
 
@@ -189,3 +190,22 @@ def test_actions_from_other_threads_are_done_on_the_main_thread(qtbot):
     main_thread.dispatch(lambda: done.append(1))
     assert done == []
     qtbot.waitUntil(lambda: done == [1])
+
+
+def test_the_command_palette_opens_by_its_shortcut_and_runs_what_is_typed(at_work, theme, qtbot):
+    at_work.activateWindow()
+    qtbot.waitUntil(at_work.isActiveWindow)
+    qtbot.keyClick(at_work, Qt.Key.Key_P, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    palette = at_work.findChild(CommandPalette)
+    assert palette is not None
+    qtbot.keyClicks(palette.search, "dark")
+    qtbot.keyClick(palette.search, Qt.Key.Key_Return)
+    assert theme.colours is DARK
+
+
+def test_no_column_of_the_layer_table_is_narrower_than_its_title(at_work, session):
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())  # brings the last column out
+    header = at_work.layers.view.horizontalHeader()
+    columns = [column for column in range(header.count()) if not header.isSectionHidden(column)]
+    assert len(columns) == header.count()
+    assert [column for column in columns if header.sectionSize(column) < header.sectionSizeHint(column)] == []

@@ -11,7 +11,6 @@ from studio.engine.door import Call, Lane
 from studio.engine.requests import CheckData, MeasureExportSize, OpenModel, Preview, Request
 from studio.evaluation.result import Measurement, Result
 from studio.models.layer import METHODS, OK, Layer, ModelInfo, TensorSpec
-from studio.session.asking import at_once
 from studio.session.session import Session
 
 
@@ -43,9 +42,9 @@ class ScriptedEngine:
     def start(self, request: Request[Any], *, lane: Lane, report: Any = None, publish: Any = None) -> Call[Any]:
         asked = Asked(request, Call(), report, publish, lane)
         self.asked.append(asked)
-        at_once = {OpenModel: self.info, CheckData: 100, MeasureExportSize: 7500}
-        if type(request) in at_once:
-            asked.answer(at_once[type(request)])
+        known = {OpenModel: self.info, CheckData: 100, MeasureExportSize: 7500}
+        if type(request) in known:
+            asked.answer(known[type(request)])
         return asked.call
 
     def close(self) -> None:
@@ -84,7 +83,7 @@ def session(tmp_path: Path, info: ModelInfo, engines: list[ScriptedEngine]) -> S
         engines.append(ScriptedEngine(info))
         return engines[-1]
 
-    return Session(make, tmp_path / "studio", at_once)
+    return Session(make, tmp_path / "studio", lambda action: action())
 
 
 @pytest.fixture

@@ -12,13 +12,17 @@ from studio.engine.requests import Distill, ViewSpectrum
 from studio.errors import EngineStoppedError, ModelFileError, StudioError
 from studio.evaluation.result import Result
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
-from studio.session.asking import at_once
 from studio.session.jobs import JobState
 from studio.session.preview import PreviewState
 from studio.session.session import ENGINE_STOPPED, Change, Session
 
 MakeResult = Callable[..., Result]
 HALF = PruneSettings(ratio=0.5)
+
+
+def at_once(action: Callable[[], None]) -> None:
+    """The dispatch of a program without an event loop."""
+    action()
 
 
 def test_opening_a_model_announces_it_once_data_is_checked_and_measures_it(opened: Session, engines: list[Any]):
