@@ -107,13 +107,6 @@ class LayerModel(QAbstractTableModel):
     def _make_columns(self) -> tuple[Column, ...]:
         return (
             Column("Layer", "Dotted name in the model's file", self._order, lambda layer: layer.name),
-            Column(
-                "Share",
-                "Share of the original model's weights",
-                self._share,
-                lambda la: percent_text(self._share(la)),
-                True,
-            ),
             Column("Settings", "What is chosen for the layer", self._chips, self._chips),
             Column(
                 "Size now",
@@ -127,6 +120,13 @@ class LayerModel(QAbstractTableModel):
                 "Measured change of accuracy, in points, with only this layer compressed",
                 self._drop_value,
                 self._drop_text,
+                True,
+            ),
+            Column(
+                "Share",
+                "Share of the original model's weights",
+                self._share,
+                lambda la: percent_text(self._share(la)),
                 True,
             ),
             Column("Shape", "Weight as out × in × kernel", lambda la: la.parameters, lambda la: shape_text(la.shape)),

@@ -209,3 +209,13 @@ def test_no_column_of_the_layer_table_is_narrower_than_its_title(at_work, sessio
     columns = [column for column in range(header.count()) if not header.isSectionHidden(column)]
     assert len(columns) == header.count()
     assert [column for column in columns if header.sectionSize(column) < header.sectionSizeHint(column)] == []
+
+
+def test_the_measured_change_of_a_layer_is_in_sight_without_scrolling(at_work, session, qtbot):
+    at_work.resize(1280, 800)
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    table = at_work.layers.view
+    column = at_work.layers._model.column("Change")
+    right_edge = table.columnViewportPosition(column) + table.columnWidth(column)
+    qtbot.waitUntil(lambda: at_work.width() == 1280)
+    assert right_edge <= table.viewport().width()
