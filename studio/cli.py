@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -62,7 +63,11 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .pt2 file.")]
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .pt2 file, or a checkpoint.")]
+Skeleton = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="The .onnx or .pt2 network that takes the weights when MODEL is a checkpoint."),
+]
 DataPath = Annotated[str | None, typer.Option("--data", metavar="D", help="A .data.yaml file that measures.")]
 RequiredData = Annotated[str, typer.Option("--data", metavar="D", help="A .data.yaml file.")]
 RecipePath = Annotated[str | None, typer.Option("--recipe", metavar="R", help="A recipe file.")]
@@ -102,9 +107,9 @@ def app(
 
 
 @cli.command()
-def inspect(model: ModelPath, as_json: Json = False) -> None:
+def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) -> None:
     """List the layers and what can be done to each."""
-    info = _ask(_engine(), OpenModel(model))
+    info = _ask(_engine(), OpenModel(model, skeleton))
     plain = {
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
         "layers": [plain_layer(layer) for layer in info.layers],
@@ -116,17 +121,18 @@ def inspect(model: ModelPath, as_json: Json = False) -> None:
 def spectrum(
     model: ModelPath,
     layer: Annotated[str | None, typer.Option(help="One layer; without it all of them.")] = None,
+    skeleton: Skeleton = None,
     as_json: Json = False,
 ) -> None:
     """Show the singular values of layers."""
     engine = _engine()
-    info = _ask(engine, OpenModel(model))
+    info = _ask(engine, OpenModel(model, skeleton))
     names = [known.name for known in info.layers]
     if layer is not None and layer not in names:
         raise RecipeError(f"--layer: the model has no layer '{layer}'.{did_you_mean(layer, names)}")
     rows = []
     for name in [layer] if layer is not None else names:
-        seen = _ask(engine, ViewSpectrum(model, name))
+        seen = _ask(engine, ViewSpectrum(model, name, skeleton))
         rows.append(
             {
                 "name": name,
@@ -145,13 +151,14 @@ def evaluate(
     data: RequiredData,
     recipe: RecipePath = None,
     calibration: Calibration = None,
+    skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Measure a model, or what a recipe makes of it."""
     engine = _engine()
-    source, info = _source(engine, model, recipe, data, calibration)
+    source, info = _source(engine, model, skeleton, recipe, data, calibration)
     result = _ask(engine, Preview(source, data, samples, seed))
     plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
     if recipe is not None:
@@ -168,13 +175,14 @@ def compress(
     data: DataPath = None,
     calibration: Calibration = None,
     format_: Format = "onnx",
+    skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Apply a recipe, write the file and prove that it behaves as predicted."""
     engine = _engine()
-    source, info = _source(engine, model, recipe, data, calibration)
+    source, info = _source(engine, model, skeleton, recipe, data, calibration)
     report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
     cost = _cost(engine, info, source.recipe)
     plain = {
@@ -222,13 +230,14 @@ def distill(
         DistillSettings().clip_norm
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Recover the accuracy of a compressed model by distillation from the original, then export it."""
     engine = _engine()
-    source, _info = _source(engine, model, recipe, data, data)
+    source, _info = _source(engine, model, skeleton, recipe, data, data)
     settings = _distill_settings(
         epochs=epochs,
         beta=beta,
@@ -239,10 +248,11 @@ def distill(
         device=device,
         seed=seed,
     )
-    check_target(Path(out_path), "onnx", model)
+    for original in filter(None, (model, skeleton)):
+        check_target(Path(out_path), "onnx", original)
     with tempfile.TemporaryDirectory() as folder:
         outcome = _ask(engine, Distill(source, data, evaluation, settings, folder))
-        trained = Source(source.model, source.recipe, outcome.weights, source.calibration)
+        trained = replace(source, weights=outcome.weights)
         report = _ask(engine, Export(trained, out_path, evaluation or data, samples, seed))
     plain = {
         "metric": {
@@ -269,13 +279,14 @@ def export(
     format_: Format = "onnx",
     data: DataPath = None,
     calibration: Calibration = None,
+    skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Write one format and verify it, on data or on random input."""
     engine = _engine()
-    source, _info = _source(engine, model, recipe, data, calibration)
+    source, _info = _source(engine, model, skeleton, recipe, data, calibration)
     report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
     plain = {"out": report.out, "bytes": report.after, "verified": report.verified}
     print_answer(plain, as_json, lambda: print_report(report))
@@ -344,17 +355,17 @@ def _ask(engine: Engine, request: Request[Answer]) -> Answer:
 
 
 def _source(
-    engine: Engine, model: str, recipe: str | None, data: str | None, calibration: str | None
+    engine: Engine, model: str, skeleton: str | None, recipe: str | None, data: str | None, calibration: str | None
 ) -> tuple[Source, ModelInfo]:
     """What the command line asks for; data that also measures stands in for missing calibration data."""
-    info = _ask(engine, OpenModel(model))
+    info = _ask(engine, OpenModel(model, skeleton))
     chosen = load_recipe(recipe, info.layers) if recipe is not None else Recipe()
     if recipe is not None and calibration is None and data is not None and chosen.options.data_aware:
         say(
             f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
             "give --calibration to keep them apart."
         )
-    return Source(model, chosen, None, calibration or data), info
+    return Source(model, chosen, None, calibration or data, skeleton), info
 
 
 def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
@@ -363,8 +374,10 @@ def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
         chosen = recipe.settings_for(layer).rank
         if chosen is not None:
             energy = chosen.energy
-            ranks[layer.name] = chosen.rank or _ask(engine, ViewSpectrum(info.path, layer.name)).rank_for(energy or 1.0)
-    return model_cost(info, recipe, ranks, _ask(engine, MeasureExportSize(info.path)))
+            ranks[layer.name] = chosen.rank or _ask(
+                engine, ViewSpectrum(info.path, layer.name, info.skeleton)
+            ).rank_for(energy or 1.0)
+    return model_cost(info, recipe, ranks, _ask(engine, MeasureExportSize(info.path, info.skeleton)))
 
 
 def _original(result: Result) -> Measurement:

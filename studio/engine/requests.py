@@ -29,19 +29,22 @@ class Source:
         recipe: settings of every layer.
         weights: path of trained weights the recipe starts from, None for the original's.
         calibration: path of the ``.data.yaml`` that the methods fit to, None to do without.
+        skeleton: path of the network's file where `model` holds weights alone.
     """
 
     model: str
     recipe: Recipe
     weights: str | None = None
     calibration: str | None = None
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)
 class OpenModel(Request[ModelInfo]):
-    """Opens a model file and lists its layers."""
+    """Opens a model file (weights alone with the network of `skeleton`) and lists its layers."""
 
     path: str
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class MeasureExportSize(Request[int]):
     """Bytes of the uncompressed model when the studio writes it: what the predicted sizes start from."""
 
     model: str
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class CheckData(Request[int]):
 
     model: str
     data: str
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class ViewSpectrum(Request[Spectrum]):
 
     model: str
     layer: str
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)

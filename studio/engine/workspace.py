@@ -103,19 +103,19 @@ class Workspace:
 
     @_answer.register
     def _(self, request: OpenModel, report: Report, _publish: Publish) -> ModelInfo:
-        return self._model(request.path, report).info
+        return self._model(request.path, request.skeleton, report).info
 
     @_answer.register
     def _(self, request: MeasureExportSize, _report: Report, _publish: Publish) -> int:
-        return measure_export_size(self._model(request.model))
+        return measure_export_size(self._model(request.model, request.skeleton))
 
     @_answer.register
     def _(self, request: CheckData, _report: Report, _publish: Publish) -> int:
-        return len(self._dataset(request.data, self._model(request.model)))
+        return len(self._dataset(request.data, self._model(request.model, request.skeleton)))
 
     @_answer.register
     def _(self, request: ViewWeights, report: Report, _publish: Publish) -> WeightView:
-        source, model = request.source, self._model(request.source.model)
+        source, model = request.source, self._model(request.source.model, request.source.skeleton)
         original = weight_matrix(model.module(request.layer)).detach()
         compressed = self._compress(source, report)
         if request.layer not in compressed.settings and source.weights is None:
@@ -125,11 +125,11 @@ class Workspace:
 
     @_answer.register
     def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:
-        return spectrum(weight_matrix(self._model(request.model).module(request.layer)).detach())
+        return spectrum(weight_matrix(self._model(request.model, request.skeleton).module(request.layer)).detach())
 
     @_answer.register
     def _(self, request: Preview, report: Report, publish: Publish) -> Result:
-        model = self._model(request.source.model)
+        model = self._model(request.source.model, request.source.skeleton)
         compressed = self._compress(request.source, report)
         data = self._dataset(request.data, model) if request.data else None
         return measure(
@@ -146,7 +146,7 @@ class Workspace:
 
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
-        model = self._model(request.source.model)
+        model = self._model(request.source.model, request.source.skeleton)
         with _threads(request.threads):
             trained, outcome = distill(
                 self._compress(request.source, report),
@@ -160,8 +160,9 @@ class Workspace:
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:
-        check_target(Path(request.out), request.format, request.source.model)
-        model = self._model(request.source.model)
+        for original in filter(None, (request.source.model, request.source.skeleton)):
+            check_target(Path(request.out), request.format, original)
+        model = self._model(request.source.model, request.source.skeleton)
         return export(
             self._compress(request.source, report),
             Path(request.out),
@@ -172,8 +173,9 @@ class Workspace:
             report=report,
         )
 
-    def _model(self, path: str, report: Report = silent) -> Model:
-        return self._models.get(_version(path), lambda: open_model(path, report=report))
+    def _model(self, path: str, skeleton: str | None, report: Report = silent) -> Model:
+        key = (_version(path), _version(skeleton) if skeleton else None)
+        return self._models.get(key, lambda: open_model(path, skeleton=skeleton, report=report))
 
     def _dataset(self, path: str, model: Model) -> Dataset:
         key = (_version(path), model.info.fingerprint)
@@ -185,7 +187,7 @@ class Workspace:
 
     def _compress(self, source: Source, report: Report) -> CompressedModel:
         """The compressed model of `source`; layers that the last one of the same model shares are taken over."""
-        model = self._model(source.model)
+        model = self._model(source.model, source.skeleton)
         same = (
             model.info.fingerprint,
             source.weights,

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 _Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -43,14 +43,41 @@ def _same_features(layer: _Layer, call: fx.Node) -> bool:
 
 
 def _fold(layer: _Layer, norm: _Norm) -> None:
-    """``W ← W · γ/√(σ² + ε)`` by output and ``b ← (b − μ) · γ/√(σ² + ε) + β``, in float64."""
-    zeros = torch.zeros(norm.num_features, dtype=torch.float64)
-    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
-    scale = (variance + norm.eps).rsqrt()
-    if norm.affine:
-        scale = scale * norm.weight.detach().double()
-    bias = layer.bias.detach().double() if layer.bias is not None else zeros
-    shift = norm.bias.detach().double() if norm.affine else zeros
-    folded = layer.weight.detach().double() * scale.reshape(-1, *[1] * (layer.weight.dim() - 1))
-    layer.weight = nn.Parameter(folded.float())
-    layer.bias = nn.Parameter(((bias - mean) * scale + shift).float())
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    scale, shift = (norm.weight, norm.bias) if norm.affine else (None, None)
+    weight, bias = folded(layer.weight, layer.bias, mean, variance, scale, shift, norm.eps)
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+
+@torch.no_grad()
+def folded(
+    weight: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    epsilon: float,
+) -> tuple[Tensor, Tensor]:
+    """``W ← W · γ/√(σ² + ε)`` by output and ``b ← (b − μ) · γ/√(σ² + ε) + β``, in float64.
+
+    Args:
+        weight: ``[out, …]``.
+        bias: ``[out]``, None for zeros; so is everything below.
+        mean: running mean μ.
+        variance: running variance σ².
+        gamma: the norm's scale, None for ones.
+        beta: the norm's shift, None for zeros.
+        epsilon: what keeps the root from zero.
+
+    Returns:
+        Weight and bias of the layer that does the work of both, float32.
+    """
+    zeros = torch.zeros(len(weight), dtype=torch.float64)
+    scale = (variance.double() + epsilon).rsqrt()
+    if gamma is not None:
+        scale = scale * gamma.double()
+    before = bias.double() if bias is not None else zeros
+    shift = beta.double() if beta is not None else zeros
+    scaled = weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))
+    return scaled.float(), ((before - mean.double()) * scale + shift).float()

@@ -73,14 +73,16 @@ class ModelInfo:
 
     Attributes:
         path: the file it came from.
-        format: ``onnx`` or ``pt2``.
-        fingerprint: SHA-256 of the file's bytes, hexadecimal; every cache is keyed by it.
+        format: ``onnx`` or ``pt2``; of a checkpoint ``safetensors`` or ``state_dict``.
+        fingerprint: SHA-256 of the file's bytes (of a checkpoint: with the skeleton's), hexadecimal; every cache is
+            keyed by it.
         inputs: what goes in; the first dimension is the batch.
         outputs: what comes out.
         layers: every layer that holds weights, in the order they run.
         parameters: all parameters, the layers' and the others' (norms, positions …).
         bytes: size of the file on disk.
         macs: multiply-accumulate operations of all layers for one sample.
+        skeleton: the file that the network came from where `path` holds weights alone.
     """
 
     path: str
@@ -92,6 +94,7 @@ class ModelInfo:
     parameters: int
     bytes: int
     macs: int
+    skeleton: str | None = None
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`.

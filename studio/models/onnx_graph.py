@@ -90,6 +90,11 @@ class Workbench:
         value = self.value(operator, index)
         return value if isinstance(value, torch.Tensor) else None
 
+    def is_computed_zero(self, name: str) -> bool:
+        """Whether `name` is zeros that the file computes: exporters write a bias that a layer never had so."""
+        value = self.values.get(name)
+        return isinstance(value, torch.Tensor) and name not in self._initializers and not value.any()
+
     def type_of(self, name: str) -> ValueType:
         """What is known of the value called `name`."""
         value = self.values.get(name)

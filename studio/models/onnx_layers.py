@@ -167,6 +167,8 @@ def _weights(bench: Workbench, op: Operator) -> tuple[torch.Tensor, torch.Tensor
         raise op.refuse("its weights are not constants of the file")
     if not 3 <= weight.dim() <= 5:
         raise op.refuse(f"it has {weight.dim() - 2} spatial dimensions; one to three are supported")
+    if bias is not None and bench.is_computed_zero(op.inputs[2]):
+        bias = None
     return weight, bias
 
 

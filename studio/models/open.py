@@ -7,12 +7,14 @@ from pathlib import Path
 from torch import fx
 
 from studio.errors import ModelFileError
+from studio.models.checkpoint import is_checkpoint, read_checkpoint, shards_of
 from studio.models.fold import fold_batch_norms
 from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.layers import layer_table
 from studio.models.model import DEFAULT_SIZE, Model, example_inputs
 from studio.models.onnx_file import import_onnx
 from studio.models.pt2_file import import_pt2
+from studio.models.skeleton import fill
 from studio.progress import Progress, Report, silent
 
 #: Larger files are refused before they are read: the whole file is held in memory, and protocol buffers end here.
@@ -25,45 +27,100 @@ _Importer = Callable[[bytes, Path], tuple[fx.GraphModule, tuple[TensorSpec, ...]
 _IMPORTERS: dict[str, _Importer] = {"onnx": import_onnx, "pt2": import_pt2}
 
 
-def open_model(path: str | Path, *, report: Report = silent) -> Model:
-    """Opens an ONNX file (``.onnx``) or a ``torch.export`` archive (``.pt2``).
+def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: Report = silent) -> Model:
+    """Opens an ONNX file (``.onnx``), a ``torch.export`` archive (``.pt2``), or a checkpoint with its skeleton.
 
     The file is treated as data; nothing in it is executed. BatchNorms are folded into the layers before them.
 
     Args:
-        path: the file.
+        path: the file; a checkpoint is a ``.safetensors`` file, the index of several, or a state dict in ``.pt``,
+            ``.pth``, ``.th`` or ``.bin``.
+        skeleton: an ONNX file or ``.pt2`` archive whose network takes the checkpoint's weights by name.
         report: told what is being done; raising `Cancelled` from it stops the opening.
 
     Raises:
         ModelFileError: in one line what is wrong with the file and where.
     """
-    path = Path(path)
-    report(Progress(0, 3, f"Reading {path.name}"))
-    content = _read(path)
-    kind = _format(path, content)
+    path, network = Path(path), Path(path if skeleton is None else skeleton)
+    _check_pair(path, network)
+    report(Progress(0, 3, f"Reading {network.name}"))
+    content = _read(network)
+    kind = _format(network, content)
     report(Progress(1, 3, "Building the graph"))
     try:
-        graph, inputs, outputs = _IMPORTERS[kind](content, path.parent)
+        graph, inputs, outputs = _IMPORTERS[kind](content, network.parent)
     except ModelFileError as error:
-        raise ModelFileError(f"{path.name}: {error}") from error
+        raise ModelFileError(f"{network.name}: {error}") from error
     if not inputs:
-        raise ModelFileError(f"{path.name}: the model has no inputs.")
+        raise ModelFileError(f"{network.name}: the model has no inputs.")
+    fingerprint, size = hashlib.sha256(content), len(content)
+    if skeleton is not None:
+        kind, size = _take_weights(graph, path, network, fingerprint)
     fold_batch_norms(graph)
     report(Progress(2, 3, "Listing layers"))
     layers, free_size = _run_once(path, graph, inputs)
     info = ModelInfo(
         path=str(path),
         format=kind,
-        fingerprint=hashlib.sha256(content).hexdigest(),
+        fingerprint=fingerprint.hexdigest(),
         inputs=inputs,
         outputs=outputs,
         layers=layers,
         parameters=sum(parameter.numel() for parameter in graph.parameters()),
-        bytes=len(content),
+        bytes=size,
         macs=sum(layer.macs for layer in layers),
+        skeleton=None if skeleton is None else str(skeleton),
     )
     report(Progress(3, 3, "Opened"))
     return Model(graph, info, free_size)
+
+
+def _check_pair(path: Path, network: Path) -> None:
+    """Refuses weights without a network, and a skeleton beside what is no checkpoint.
+
+    Raises:
+        ModelFileError: saying what to give.
+    """
+    if path == network:
+        if is_checkpoint(path) and path.is_file():
+            raise ModelFileError(
+                f"{path.name} holds weights without a network. Give an .onnx or .pt2 file of the same network as its "
+                "skeleton (--skeleton FILE)."
+            )
+        return
+    if not path.is_file():
+        raise ModelFileError(f"There is no file '{path}'.")
+    if not is_checkpoint(path):
+        raise ModelFileError(
+            f"{path.name} is no checkpoint (.safetensors, .pt, .pth, .th, .bin): it needs no skeleton."
+        )
+
+
+def _take_weights(graph: fx.GraphModule, path: Path, network: Path, fingerprint: "hashlib._Hash") -> tuple[str, int]:
+    """Fills `graph` with the weights of a checkpoint, and its bytes into the fingerprint.
+
+    Returns:
+        The checkpoint's format, and its size in bytes.
+
+    Raises:
+        ModelFileError: naming the checkpoint, and what is wrong with it or does not fit.
+    """
+    try:
+        shards = shards_of(path)
+        for shard in shards:
+            with shard.open("rb") as file:
+                fingerprint.update(hashlib.file_digest(file, "sha256").digest())
+        state = read_checkpoint(path)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
+    try:
+        fill(graph, state)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path.name} does not fit the skeleton {network.name}: {error}") from error
+    kind = "safetensors" if shards[0].suffix.lower() == ".safetensors" else "state_dict"
+    return kind, sum(shard.stat().st_size for shard in shards)
 
 
 def _read(path: Path) -> bytes:
@@ -101,7 +158,9 @@ def _format(path: Path, content: bytes) -> str:
         return "onnx"
     if suffix == "pt2":
         raise ModelFileError(f"{path.name} is not a .pt2 archive: it is damaged, or another kind of file.")
-    raise ModelFileError(f"{path.name} is not a model file that can be opened; .onnx and .pt2 can.")
+    raise ModelFileError(
+        f"{path.name} is not a model file that can be opened; .onnx and .pt2 can, and checkpoints with a skeleton."
+    )
 
 
 def _run_once(path: Path, graph: fx.GraphModule, inputs: tuple[TensorSpec, ...]) -> tuple[tuple[Layer, ...], int]:

@@ -44,7 +44,9 @@ class Costs:
                 self.renew(project)
                 self.changed.emit("size", "")
 
-        self._asker.ask(MeasureExportSize(project.info.path), known, self._failed, lane=Lane.BACKGROUND)
+        self._asker.ask(
+            MeasureExportSize(project.info.path, project.info.skeleton), known, self._failed, lane=Lane.BACKGROUND
+        )
 
     def renew(self, project: Project) -> None:
         """Computes the cost anew; a rank chosen by energy asks for its layer's spectrum."""
@@ -70,7 +72,7 @@ class Costs:
             self._asked.discard(layer)
             self._failed(error)
 
-        self._asker.ask(ViewSpectrum(project.info.path, layer), seen, failed)
+        self._asker.ask(ViewSpectrum(project.info.path, layer, project.info.skeleton), seen, failed)
 
     def _ranks(self, project: Project) -> Mapping[str, int]:
         ranks: dict[str, int] = {}

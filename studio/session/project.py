@@ -85,7 +85,8 @@ class Project:
         recipe = recipe or self.recipe
         if fit is not None:
             recipe = recipe.model_copy(update={"options": recipe.options.model_copy(update={"fit": fit})})
-        return Source(self.info.path, recipe, self.weights, self.calibration.path if self.calibration else None)
+        calibration = self.calibration.path if self.calibration else None
+        return Source(self.info.path, recipe, self.weights, calibration, self.info.skeleton)
 
     def source_alone(self, layer: str) -> Source:
         """The original with only `layer` compressed, in the layer fit: what its settings cost by themselves."""

@@ -172,7 +172,7 @@ class Session:
                 self.drops.clear()
                 self._announce("data")
 
-        self._asker.ask(CheckData(project.info.path, path), good, bad)
+        self._asker.ask(CheckData(project.info.path, path, project.info.skeleton), good, bad)
 
     # Editing
 

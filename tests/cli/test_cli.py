@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from safetensors.torch import save_file
 
 from studio import __version__
 from studio.cli import main
+from studio.models.open import open_model
 from studio.resources import Sample
 
 Run = Callable[..., tuple[int, str, str]]
@@ -237,3 +239,31 @@ def test_a_cancelled_command_ends_with_130(studio: Run, digits: Sample, monkeypa
     monkeypatch.setattr(InlineEngine, "start", interrupted)
     status, out, _ = studio("inspect", digits.model, "--json")
     assert (status, out) == (130, "")
+
+
+def test_weights_alone_are_measured_in_the_network_of_their_skeleton(
+    studio: Run, sample: Sample, tmp_path: Path
+) -> None:
+    layers = open_model(digits.model).graph.state_dict()
+    save_file({name: value.clone() for name, value in layers.items()}, tmp_path / "digits.safetensors")
+    data = ["--data", digits.test, "--samples", "200", "--json"]
+    status, whole, _ = studio("evaluate", digits.model, *data)
+    assert status == 0
+    status, filled, said = studio("evaluate", tmp_path / "digits.safetensors", "--skeleton", digits.model, *data)
+    assert status == 0, said
+    assert json.loads(filled)["metric"] == json.loads(whole)["metric"]
+    status, _, said = studio("inspect", tmp_path / "digits.safetensors")
+    assert status == 2
+    assert "--skeleton FILE" in said
+
+
+def test_an_export_does_not_replace_the_skeleton(studio: Run, digits: Sample, tmp_path: Path) -> None:
+    layers = open_model(digits.model).graph.state_dict()
+    save_file({name: value.clone() for name, value in layers.items()}, tmp_path / "digits.safetensors")
+    skeleton = tmp_path / "skeleton.onnx"
+    skeleton.write_bytes(Path(digits.model).read_bytes())
+    before = skeleton.read_bytes()
+    status, _, said = studio("export", tmp_path / "digits.safetensors", "--skeleton", skeleton, "--out", skeleton)
+    assert status == 2
+    assert "name another file" in said
+    assert skeleton.read_bytes() == before
