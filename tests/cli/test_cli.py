@@ -242,7 +242,7 @@ def test_a_cancelled_command_ends_with_130(studio: Run, digits: Sample, monkeypa
 
 
 def test_weights_alone_are_measured_in_the_network_of_their_skeleton(
-    studio: Run, sample: Sample, tmp_path: Path
+    studio: Run, digits: Sample, tmp_path: Path
 ) -> None:
     layers = open_model(digits.model).graph.state_dict()
     save_file({name: value.clone() for name, value in layers.items()}, tmp_path / "digits.safetensors")
