@@ -1,6 +1,7 @@
 """What the studio knows of an opened model, as plain values: no torch, so that the window can hold them."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -9,6 +10,41 @@ OK = "ok"
 
 #: Techniques a layer is judged for, in the order of the recipe.
 METHODS = ("prune", "channels", "n_m", "rank", "quantize")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Channels of a layer that are coupled to other layers'.
+
+    Attributes:
+        group: name of the `ChannelGroup` they belong to.
+        block: number of their block within the group; channels of one block occur in the same layers.
+        size: channels of the block.
+        times: how often each of them occurs here, such as ``h·w`` times in a linear layer behind a flattening.
+    """
+
+    group: str
+    block: int
+    size: int
+    times: int
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Layers that lose the same output channels.
+
+    Attributes:
+        name: of its first layer.
+        blocks: number of channels of each block; all blocks lose the same share. Only layers that have more channels
+            than a shortcut brings along make a group of several.
+        members: layers whose outputs they are.
+        consumers: layers whose inputs they are.
+    """
+
+    name: str
+    blocks: tuple[int, ...]
+    members: tuple[str, ...]
+    consumers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +61,8 @@ class Layer:
         bytes: bytes of the weight and bias as the original stores them (float32: 4 each).
         macs: multiply-accumulate operations for one sample.
         methods: for each of `METHODS`, `OK` or the reason in words why it cannot be applied.
+        outputs: which of its output channels belong to groups whose channels can be removed.
+        inputs: the same of its input channels.
     """
 
     name: str
@@ -36,6 +74,8 @@ class Layer:
     bytes: int
     macs: int
     methods: Mapping[str, str] = field(default_factory=dict, hash=False)
+    outputs: tuple[Share, ...] = ()
+    inputs: tuple[Share, ...] = ()
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -56,6 +96,11 @@ class Layer:
     def allows(self, method: str) -> bool:
         """Whether `method` (one of `METHODS`) can be applied to this layer."""
         return self.methods.get(method) == OK
+
+    @property
+    def group(self) -> str | None:
+        """Name of the group that its output channels belong to, None where they must stay."""
+        return self.outputs[0].group if self.outputs else None
 
 
 @dataclass(frozen=True)
@@ -96,6 +141,11 @@ class ModelInfo:
     macs: int
     skeleton: str | None = None
 
+    @property
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """The groups of channels that can be removed."""
+        return channel_groups(self.layers)
+
     def layer(self, name: str) -> Layer:
         """The layer called `name`.
 
@@ -106,3 +156,24 @@ class ModelInfo:
             if layer.name == name:
                 return layer
         raise KeyError(name)
+
+
+def channel_groups(layers: Iterable[Layer]) -> tuple[ChannelGroup, ...]:
+    """The groups of channels that can be removed from `layers`, in the order of their first layers."""
+    members, consumers = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    blocks = defaultdict[str, dict[int, int]](dict)
+    for layer in layers:
+        for shares, found in ((layer.outputs, members), (layer.inputs, consumers)):
+            for group in dict.fromkeys(share.group for share in shares):
+                found[group].append(layer.name)
+        for share in layer.outputs:
+            blocks[share.group][share.block] = share.size
+    return tuple(
+        ChannelGroup(
+            group,
+            tuple(blocks[group][block] for block in sorted(blocks[group])),
+            tuple(names),
+            tuple(consumers[group]),
+        )
+        for group, names in members.items()
+    )

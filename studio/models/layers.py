@@ -2,12 +2,13 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from studio.models.channels import Channels, find_channels
 from studio.models.layer import OK, Layer
 from studio.models.model import weight_matrix
 
@@ -37,8 +38,18 @@ def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tupl
     trace = _Trace(graph)
     with torch.no_grad():
         trace.run(*inputs)
-    batch = inputs[0].shape[0]
-    return tuple(_layer(name, graph.get_submodule(name), macs // batch) for name, macs in trace.macs.items())
+    batch, channels = inputs[0].shape[0], find_channels(graph, inputs)
+    layers = (_layer(name, graph.get_submodule(name), macs // batch) for name, macs in trace.macs.items())
+    return tuple(_with_channels(layer, channels) for layer in layers)
+
+
+def _with_channels(layer: Layer, channels: Channels) -> Layer:
+    """The layer with what it shares with others, and the verdict on removing its outputs."""
+    outputs, inputs = channels.shares.get(layer.name, ((), ()))
+    reason = "transposed convolution and embedding layers keep their channels"
+    if layer.name in channels.outputs:
+        reason = channels.reasons.get(layer.name, OK)
+    return replace(layer, outputs=outputs, inputs=inputs, methods={**layer.methods, "channels": reason})
 
 
 @dataclass
@@ -94,7 +105,6 @@ def _layer(name: str, module: nn.Module, macs: int) -> Layer:
 def verdicts(kind: str, shape: tuple[int, ...], groups: int) -> dict[str, str]:
     """For each technique, `OK` or the reason in words why it cannot be applied to such a layer."""
     later = {
-        "channels": "channel pruning is not offered in this version",
         "n_m": "n:m pruning is not offered in this version",
     }
     if kind == "embedding" or kind.startswith("conv_transpose"):
