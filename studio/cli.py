@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -113,6 +113,7 @@ def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) 
     plain = {
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
         "layers": [plain_layer(layer) for layer in info.layers],
+        "groups": [asdict(group) for group in info.groups],
     }
     print_answer(plain, as_json, lambda: print_layers(info))
 

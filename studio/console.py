@@ -53,7 +53,6 @@ def plain_layer(layer: Layer) -> dict[str, Any]:
         "bytes": layer.bytes,
         "macs": layer.macs,
         "methods": dict(layer.methods),
-        "group": layer.group,
     }
 
 

@@ -56,13 +56,6 @@ class Padding:
         before, after = (amounts[place] for place in places)
         return (before, after) if isinstance(before, int) and isinstance(after, int) else None
 
-    def write(self, node: fx.Node, axis: int, rank: int, channels: tuple[int, int]) -> None:
-        """Changes how many channels `node` adds."""
-        amounts: list[Any] = list(node.args[1])  # type: ignore[arg-type]
-        for place, count in zip(self.places(axis, rank), channels, strict=True):
-            amounts[place] = count
-        node.update_arg(1, amounts)
-
 
 def _onnx_order(axis: int, rank: int) -> tuple[int, int]:
     return axis, rank + axis

@@ -61,6 +61,13 @@ def test_inspect_lists_every_layer_with_what_can_be_done_to_it(answer: Any, digi
     assert sum(layer["macs"] for layer in found["layers"]) == found["model"]["macs"]
 
 
+def test_inspect_tells_which_layers_lose_channels_together(answer: Any, digits: Sample):
+    found = answer("inspect", digits.model)
+    removable = {layer["name"] for layer in found["layers"] if layer["methods"]["channels"] == "ok"}
+    assert removable == {name for group in found["groups"] for name in group["members"]}
+    assert any(len(group["members"]) > 1 for group in found["groups"])
+
+
 def test_both_formats_of_the_sample_have_the_same_layers(answer: Any, digits: Sample):
     onnx_layers = answer("inspect", digits.model)["layers"]
     pt2_layers = answer("inspect", digits.model.with_suffix(".pt2"))["layers"]
