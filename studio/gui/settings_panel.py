@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout, QWidget
 
 from studio.gui.labels import ElidedLabel, label, set_tone
@@ -45,7 +45,7 @@ class SettingsPanel(QScrollArea):
         set_tone(self._notes, "warn")
         self.keep = QCheckBox("&Keep as it is")
         self.keep.setToolTip(str(LayerSettings.model_fields["keep"].description))
-        self.keep.toggled.connect(lambda on: self._edit("keep", on, merge=False))
+        self.keep.clicked.connect(lambda on: self._edit("keep", on, merge=False))
         self.sections = {name: self._section(name) for name in _FORMS}
         self._lay_out()
         selection.changed.connect(self._show)
@@ -96,11 +96,17 @@ class SettingsPanel(QScrollArea):
         if project is None or not layers:
             return
         chosen = {layer.name: project.settings(layer.name) for layer in layers}
-        first = chosen[layers[0].name]
-        with QSignalBlocker(self.keep):
-            self.keep.setChecked(first.keep)
+        self._show_keep([settings.keep for settings in chosen.values()])
         for name, section in self.sections.items():
             self._show_section(name, section, layers, chosen)
+
+    def _show_keep(self, kept: list[bool]) -> None:
+        """Partly checked where the layers differ; from there a click keeps them all."""
+        mixed = any(kept) and not all(kept)
+        self.keep.setTristate(mixed)
+        self.keep.setCheckState(
+            Qt.CheckState.PartiallyChecked if mixed else Qt.CheckState.Checked if kept[0] else Qt.CheckState.Unchecked
+        )
 
     def _show_head(self, layers: list[Layer]) -> None:
         self._show_notes(layers)

@@ -1,4 +1,5 @@
 import pytest
+from PySide6.QtCore import Qt
 
 from studio.gui.selection import Selection
 from studio.gui.settings_panel import SettingsPanel
@@ -102,3 +103,17 @@ def test_layers_that_differ_are_marked_as_such(panel, opened, selection):
     opened.edit_layers(["block1.conv1"], "Prune", prune=PruneSettings(ratio=0.6))
     selection.select(("head", "block1.conv1"))
     assert "differ" in panel.sections["prune"].notes.text()
+
+
+def test_keep_is_partly_checked_where_the_layers_differ_and_a_click_keeps_them_all(panel, opened, selection):
+    selection.select(("stem",))
+    panel.keep.click()
+    selection.select(("stem", "head"))
+    assert panel.keep.checkState() is Qt.CheckState.PartiallyChecked
+    panel.keep.click()
+    assert panel.keep.checkState() is Qt.CheckState.Checked
+    assert opened.project.settings("stem").keep
+    assert opened.project.settings("head").keep
+    panel.keep.click()
+    assert panel.keep.checkState() is Qt.CheckState.Unchecked
+    assert not opened.project.settings("head").keep
