@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,10 +19,12 @@ import typer
 from pydantic import ValidationError
 
 from studio import __version__
+from studio.analysis.views import Spectrum
 from studio.console import (
     out,
     plain_layer,
     plain_metric,
+    plain_spectrum,
     print_answer,
     print_distilled,
     print_layers,
@@ -42,6 +45,7 @@ from studio.engine.requests import (
     Preview,
     Request,
     Source,
+    ViewSpectra,
     ViewSpectrum,
 )
 from studio.errors import RecipeError, StudioError, did_you_mean
@@ -131,18 +135,11 @@ def spectrum(
     names = [known.name for known in info.layers]
     if layer is not None and layer not in names:
         raise RecipeError(f"--layer: the model has no layer '{layer}'.{did_you_mean(layer, names)}")
-    rows = []
-    for name in [layer] if layer is not None else names:
-        seen = _ask(engine, ViewSpectrum(model, name, skeleton))
-        rows.append(
-            {
-                "name": name,
-                "singular_values": [float(value) for value in seen.singular_values],
-                "rank90": seen.rank_for(0.90),
-                "rank99": seen.rank_for(0.99),
-                "break_even_rank": seen.break_even_rank,
-            }
-        )
+    if layer is not None:
+        seen: Mapping[str, Spectrum] = {layer: _ask(engine, ViewSpectrum(model, layer, skeleton))}
+    else:
+        seen = _ask(engine, ViewSpectra(model, skeleton))
+    rows = [plain_spectrum(name, seen[name]) for name in names if name in seen]
     print_answer({"layers": rows}, as_json, lambda: print_spectra(rows))
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome
 from studio.evaluation.result import Measurement, Result
 from studio.export.report import ExportReport
@@ -64,6 +65,17 @@ def plain_metric(measured: Measurement) -> dict[str, Any]:
         "low": measured.low,
         "high": measured.high,
         "samples": measured.samples,
+    }
+
+
+def plain_spectrum(name: str, seen: Spectrum) -> dict[str, Any]:
+    """A layer's singular values as JSON has them."""
+    return {
+        "name": name,
+        "singular_values": [float(value) for value in seen.singular_values],
+        "rank90": seen.rank_for(0.90),
+        "rank99": seen.rank_for(0.99),
+        "break_even_rank": seen.break_even_rank,
     }
 
 

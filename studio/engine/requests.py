@@ -3,6 +3,7 @@
 A request names all that its answer depends on, so that a worker may die and another answer the same request.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -78,6 +79,14 @@ class ViewSpectrum(Request[Spectrum]):
 
     model: str
     layer: str
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class ViewSpectra(Request[Mapping[str, Spectrum]]):
+    """Singular values of all layers by name; published one by one as (name, `Spectrum`), the largest layers first."""
+
+    model: str
     skeleton: str | None = None
 
 

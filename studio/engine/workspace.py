@@ -5,7 +5,7 @@ remembered thing is guarded by a lock of its own.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from studio.analysis.calibration import Calibration, calibrate
-from studio.analysis.spectrum import spectrum
+from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
@@ -33,6 +33,7 @@ from studio.engine.requests import (
     Preview,
     Request,
     Source,
+    ViewSpectra,
     ViewSpectrum,
     ViewWeights,
 )
@@ -47,7 +48,7 @@ from studio.export.target import check_target
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
 from studio.models.open import open_model
-from studio.progress import Report, silent
+from studio.progress import Progress, Report, silent
 from studio.recipe.recipe import Recipe
 
 Answer = TypeVar("Answer")
@@ -125,7 +126,17 @@ class Workspace:
 
     @_answer.register
     def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:
-        return spectrum(weight_matrix(self._model(request.model, request.skeleton).module(request.layer)).detach())
+        return remembered_spectrum(weight_matrix(self._model(request.model, request.skeleton).module(request.layer)))
+
+    @_answer.register
+    def _(self, request: ViewSpectra, report: Report, publish: Publish) -> Mapping[str, Spectrum]:
+        model = self._model(request.model, request.skeleton)
+        spectra = dict[str, Spectrum]()
+        for layer in sorted(model.info.layers, key=lambda layer: layer.bytes, reverse=True):
+            report(Progress(len(spectra), len(model.info.layers), f"Singular values of {layer.name}"))
+            spectra[layer.name] = remembered_spectrum(weight_matrix(model.module(layer.name)))
+            publish((layer.name, spectra[layer.name]))
+        return spectra
 
     @_answer.register
     def _(self, request: Preview, report: Report, publish: Publish) -> Result:

@@ -7,7 +7,7 @@ import torch
 from studio.analysis.spectrum import spectrum
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (16, 144), (144, 16), (1, 9), (30, 35)])
+@pytest.mark.parametrize("shape", [(8, 8), (16, 144), (144, 16), (1, 9), (30, 35), (3000, 4)])
 def test_singular_values_are_those_of_the_full_decomposition(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     found = spectrum(matrix)
@@ -35,3 +35,17 @@ def test_energy_rises_to_one_and_tells_the_rank():
     np.testing.assert_allclose(found.energy, [0.8, 1.0, 1.0])
     assert found.rank_for(0.8) == 1
     assert found.rank_for(0.81) == 2
+
+
+def test_slices_of_a_large_layer_add_up_to_the_whole(monkeypatch):
+    matrix = torch.randn(12, 500, generator=torch.Generator().manual_seed(0))
+    whole = spectrum(matrix).singular_values
+    monkeypatch.setattr("studio.analysis.spectrum._SLICE", 12 * 33)
+    np.testing.assert_allclose(spectrum(matrix).singular_values, whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_have_a_spectrum(dtype):
+    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    np.testing.assert_allclose(spectrum(matrix).singular_values, expected, rtol=1e-9)

@@ -83,6 +83,12 @@ def test_spectrum_gives_the_singular_values_that_numpy_gives(answer: Any, digits
     assert found["break_even_rank"] == pytest.approx(rows * columns / (rows + columns))
 
 
+def test_spectrum_of_all_layers_keeps_their_order(answer: Any, digits: Sample):
+    found = answer("spectrum", digits.model)["layers"]
+    assert [row["name"] for row in found] == [layer["name"] for layer in answer("inspect", digits.model)["layers"]]
+    assert all(row["rank90"] <= row["rank99"] <= len(row["singular_values"]) for row in found)
+
+
 def test_evaluate_measures_the_model_and_a_recipe_beside_the_original(answer: Any, digits: Sample, tmp_path: Path):
     plain = answer("evaluate", digits.model, "--data", digits.test)
     assert plain["metric"]["name"] == "top1"
