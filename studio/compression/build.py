@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-import studio.compression.ops  # noqa: F401 (registers the op that stored integers are read with)
 from studio.analysis.inputs import HasRows
 from studio.compression.fit import Fit
 from studio.compression.modules import CompressedLayer, compressed_like, factored_like
 from studio.compression.prune import prune
-from studio.compression.quantize import find_grid, quantize
+from studio.compression.quantize import find_grid, fit_to_grid
 from studio.compression.rank import factor, moment_after, resolve_rank, second_factor
 from studio.compression.stored import DenseWeight, IntegerWeight, StoredWeight
 from studio.recipe.settings import LayerSettings
@@ -47,10 +46,11 @@ def _store(W: Tensor, H: Tensor | None, settings: LayerSettings, shape: tuple[in
     """Puts W ``[groups, rows, n]`` into the form that the settings ask for, of `shape` ``[out, in, *kernel]``."""
     keep = mask = None
     if settings.prune is not None:
-        W, keep = prune(W, H, settings.prune.ratio)
+        W, keep = prune(W, H, settings.prune)
         mask = keep.reshape(shape)
     if settings.quantize is None:
         return DenseWeight(W.float().reshape(shape), mask)
     chosen = settings.quantize
     grid = find_grid(W.flatten(0, 1), chosen.weight_bits, chosen.granularity, chosen.group_size)
-    return IntegerWeight(quantize(W, H, grid, keep), grid.scale, grid.bits, grid.block_size, shape, mask)
+    integers, grid = fit_to_grid(W, H, grid, keep)
+    return IntegerWeight(integers, grid.scale, grid.bits, grid.block_size, shape, mask)

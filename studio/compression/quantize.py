@@ -9,6 +9,9 @@ from torch import Tensor
 from studio.compression.solver import damped, inverse_factor, row_errors, sweep
 from studio.compression.stored import INTEGER_RANGE
 
+#: Turns in which scales and integers are fitted to each other.
+_TURNS = 4
+
 #: Scales that are tried, as shares of the one at which nothing is clipped; it is among them, so none is worse.
 _SHARES = tuple(share / 100 for share in range(40, 101, 2))
 
@@ -19,7 +22,7 @@ class Grid:
 
     Attributes:
         scale: float32, as in `studio.compression.stored.IntegerWeight`.
-        bits: 8 or 4.
+        bits: 8, 4, 3 or 2.
         block_size: inputs that share a scale, 0 without blocks.
     """
 
@@ -44,7 +47,7 @@ def find_grid(W: Tensor, bits: int, granularity: Literal["tensor", "channel", "g
 
     Args:
         W: ``[out, n]``.
-        bits: 8 or 4.
+        bits: 8, 4, 3 or 2.
         granularity: what shares a scale.
         group_size: neighbouring columns of a row that share one (only with groups); the last group may be shorter.
     """
@@ -56,6 +59,54 @@ def find_grid(W: Tensor, bits: int, granularity: Literal["tensor", "channel", "g
     blocks = -(-columns // group_size)
     padded = torch.nn.functional.pad(W, (0, blocks * group_size - columns))
     return Grid(_best_scale(padded.reshape(len(W), blocks, group_size), bits), bits, group_size)
+
+
+def fit_to_grid(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None) -> tuple[Tensor, Grid]:
+    """`quantize`, with the scales of channels fitted to the inputs too.
+
+    In turns every row gets the scale with which its integers come nearest at the output, ``q H wᵀ / q H qᵀ``, and is
+    rounded anew; a row keeps the best pair it had. Scales that channels share stay as they are.
+
+    Args:
+        W: ``[groups, rows, n]``.
+        H: second moment of the inputs, ``[groups, n, n]``, or None.
+        grid: the scales to begin with.
+        keep: Boolean of the shape of W, False where the result must be zero.
+
+    Returns:
+        The integers, int8 ``[out, n]``, and the grid that they belong to.
+    """
+    best = quantize(W, H, grid, keep)
+    if H is None or grid.scale.dim() != 1:
+        return best, grid
+    scale = grid.scale
+    least = _errors(W, H, best, scale)
+    for _ in range(_TURNS):
+        fitted = _fitted_scale(W, H, best, scale)
+        renewed = quantize(W, H, Grid(fitted, grid.bits, 0), keep)
+        for integers in (best, renewed):
+            error = _errors(W, H, integers, fitted)
+            better = error < least
+            least = torch.where(better, error, least)
+            scale = torch.where(better, fitted, scale)
+            best = torch.where(better[:, None], integers, best)
+    return best, Grid(scale, grid.bits, 0)
+
+
+def _errors(W: Tensor, H: Tensor, q: Tensor, scale: Tensor) -> Tensor:
+    """Output error of every row ``[out]`` for integers with one scale a row."""
+    weight = q.double() * scale.double()[:, None]
+    return row_errors(W - weight.reshape(W.shape), H).flatten()
+
+
+def _fitted_scale(W: Tensor, H: Tensor, q: Tensor, scale: Tensor) -> Tensor:
+    """The best scale ``[out]`` for given integers; `scale` where there is no positive one."""
+    integers = q.double().reshape(W.shape)
+    seen = integers @ H
+    along, power = (seen * W).sum(-1).flatten(), (seen * integers).sum(-1).flatten()
+    fits = (along > 0) & (power > 0)
+    fitted = (along / torch.where(fits, power, 1.0)).float()
+    return torch.where(fits & (fitted > torch.finfo(torch.float32).tiny), fitted, scale)
 
 
 def quantize(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None) -> Tensor:

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-#: Smallest and largest stored integer by bits. Eight bits leave out -128, so that every value has its negative.
-INTEGER_RANGE = {8: (-127, 127), 4: (-8, 7)}
+import studio.compression.ops  # noqa: F401 (registers the op that stored integers are read with)
+from studio.recipe.settings import CONTAINER_BITS
+
+#: Smallest and largest stored integer by bits. Eight bits leave out -128, so that every value has its negative;
+#: with few bits one value more is worth more than that: at any scale the nearest of -2..1 is never farther than
+#: the nearest of -1..1.
+INTEGER_RANGE = {8: (-127, 127), 4: (-8, 7), 3: (-4, 3), 2: (-2, 1)}
 
 
 class StoredWeight(nn.Module):
@@ -69,7 +74,7 @@ class IntegerWeight(StoredWeight):
     Args:
         q: int8 ``[out, n]`` within `INTEGER_RANGE`.
         scale: float32: 0-d for the tensor, ``[out]`` for channels, ``[out, blocks]`` for blocks along the inputs.
-        bits: 8 or 4.
+        bits: 8, 4, 3 or 2; what they take in a file is another matter (`studio.recipe.settings.CONTAINER_BITS`).
         block_size: inputs that share a scale, the last block may be shorter; 0 without blocks.
         shape: of the weight, ``[out, in, *kernel]``.
         mask: Boolean of `shape`, False where pruned; None when nothing is.
@@ -99,7 +104,7 @@ class IntegerWeight(StoredWeight):
     def forward(self) -> Tensor:
         """The weight that the integers stand for."""
         weight: Tensor = torch.ops.studio.dequantize(
-            self.q, self.scale, self.zero_point, self.axis, self.block_size, self.bits
+            self.q, self.scale, self.zero_point, self.axis, self.block_size, CONTAINER_BITS[self.bits]
         )
         return weight.reshape(self.shape)
 

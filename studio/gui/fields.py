@@ -21,6 +21,7 @@ class FieldSpec:
         below: whether `high` itself is excluded.
         scale: factor from the stored value to the shown one (100 for shares shown in percent).
         choices: the values of a ``choice``.
+        labels: what a choice is called for people, where that is not its value.
         optional: whether None is a value.
     """
 
@@ -36,6 +37,7 @@ class FieldSpec:
     below: bool
     scale: float
     choices: tuple[Any, ...]
+    labels: Mapping[Any, str]
     optional: bool
 
 
@@ -61,6 +63,7 @@ def _read(name: str, schema: Mapping[str, Any]) -> FieldSpec:
         below="exclusiveMaximum" in value,
         scale=float(schema.get("scale", 1)),
         choices=tuple(value.get("enum", ())),
+        labels=schema.get("labels", {}),
         optional="anyOf" in schema,
     )
 

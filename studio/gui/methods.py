@@ -9,7 +9,7 @@ from studio.gui.editors import FieldEditor, NumberEditor, keep_wheel_for_scrolli
 from studio.gui.fields import field_specs
 from studio.gui.labels import label
 from studio.models.layer import Layer
-from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings, Settings
+from studio.recipe.settings import PATTERN_FIELDS, PruneSettings, QuantizeSettings, RankSettings, Settings
 
 
 class MethodForm(QWidget):
@@ -58,21 +58,35 @@ class MethodForm(QWidget):
 
 
 class PruneForm(MethodForm):
-    """Share of zeros."""
+    """Where the zeros are, and the share or pattern of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ratio = make_editor(field_specs(PruneSettings)["ratio"])
-        self.add(self.ratio)
-        self.ratio.edited.connect(lambda ratio: self.edited.emit(PruneSettings(ratio=ratio)))
+        self._settings = PruneSettings()
+        self.editors = {name: make_editor(spec) for name, spec in field_specs(PruneSettings).items()}
+        for name, editor in self.editors.items():
+            self.add(editor)
+            editor.edited.connect(lambda value, name=name: self._edit(name, value))
 
     def show_settings(self, settings: PruneSettings | None, layers: list[Layer]) -> None:
-        """Shows the ratio."""
-        self.ratio.set_value((settings or self.start(layers)).ratio)
+        """Shows the fields that go with the pattern, and the pattern itself where there is a choice."""
+        self._settings = settings or self.start(layers)
+        kind = ("kind",) if any(layer.allows("n_m") for layer in layers) else ()
+        for name, editor in self.editors.items():
+            editor.set_value(getattr(self._settings, name))
+            self.show_row(editor, name in (*kind, *PATTERN_FIELDS[self._settings.kind]))
 
     def start(self, _layers: list[Layer]) -> PruneSettings:
-        """Half of the weights."""
+        """Half of the weights, wherever they are."""
         return PruneSettings(ratio=0.5)
+
+    def _edit(self, name: str, value: Any) -> None:
+        """Emits the settings with one field changed; of `n` and `m` the other one gives way."""
+        chosen = {field: getattr(self._settings, field) for field in PruneSettings.model_fields} | {name: value}
+        if chosen["n"] >= chosen["m"]:
+            chosen |= {"n": value, "m": value + 1} if name == "n" else {"n": value - 1, "m": value}
+        kind = chosen["kind"]
+        self.edited.emit(PruneSettings(kind=kind, **{field: chosen[field] for field in PATTERN_FIELDS[kind]}))
 
 
 class RankForm(MethodForm):

@@ -12,6 +12,7 @@ from studio.gui.savings import method_saving
 from studio.gui.selection import Selection
 from studio.gui.text import bytes_text, kind_text, ratio_text, shape_text
 from studio.models.layer import OK, Layer
+from studio.recipe.recipe import technique_of
 from studio.recipe.settings import LayerSettings
 from studio.session.session import Change, Session
 
@@ -171,7 +172,8 @@ class SettingsPanel(QScrollArea):
 
     def _edit(self, name: str, value: Any, *, merge: bool = True) -> None:
         """One edit of the session; those of one drag are one step."""
-        names = [layer.name for layer in self._layers() if name == "keep" or layer.allows(name)]
+        needed = technique_of(name, value)
+        names = [layer.name for layer in self._layers() if name == "keep" or layer.allows(needed)]
         if not names:
             return
         what = names[0] if len(names) == 1 else f"{len(names)} layers"

@@ -1,7 +1,7 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
 from studio.evaluation.result import Measurement
-from studio.recipe.settings import LayerSettings, QuantizeSettings
+from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings
 
 #: Typographic minus: as wide as the plus sign, so columns of differences line up.
 MINUS = "−"
@@ -119,18 +119,22 @@ def kind_text(kind: str) -> str:
 
 
 def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
-    """What is chosen for a layer, one short text a method: ``("50 %", "r48", "4b g32")``."""
+    """What is chosen for a layer, one short text a method: ``("50 %", "r48", "4b g32")``, ``("2:4", "3b")``."""
     if settings.keep:
         return ("kept",)
     chips = []
     if settings.prune is not None:
-        chips.append(f"{100 * settings.prune.ratio:.3g} %")
+        chips.append(_sparsity(settings.prune))
     if settings.rank is not None:
         rank, energy = settings.rank.rank, settings.rank.energy
         chips.append(f"r{rank}" if rank is not None else f"{100 * (energy or 0):.4g} % E")
     if settings.quantize is not None:
         chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}")
     return tuple(chips)
+
+
+def _sparsity(settings: PruneSettings) -> str:
+    return f"{settings.n}:{settings.m}" if settings.kind == "n_m" else f"{100 * settings.ratio:.3g} %"
 
 
 def _scales(settings: QuantizeSettings) -> str:

@@ -104,18 +104,20 @@ def _layer(name: str, module: nn.Module, macs: int) -> Layer:
 
 def verdicts(kind: str, shape: tuple[int, ...], groups: int) -> dict[str, str]:
     """For each technique, `OK` or the reason in words why it cannot be applied to such a layer."""
-    later = {
-        "n_m": "n:m pruning is not offered in this version",
-    }
     if kind == "embedding" or kind.startswith("conv_transpose"):
         plural = "embedding" if kind == "embedding" else "transposed convolution"
         return {
             "prune": f"pruning is not supported for {plural} layers",
-            **later,
+            "n_m": f"pruning is not supported for {plural} layers",
             "rank": f"low rank is not supported for {plural} layers",
             "quantize": f"quantization is not supported for {plural} layers",
         }
-    return {"prune": OK, **later, "rank": _rank_verdict(shape, groups), "quantize": OK}
+    return {
+        "prune": OK,
+        "n_m": OK if math.prod(shape[1:]) > 1 else "each output has a single weight: no neighbours to choose from",
+        "rank": _rank_verdict(shape, groups),
+        "quantize": OK,
+    }
 
 
 def _rank_verdict(shape: tuple[int, ...], groups: int) -> str:

@@ -13,7 +13,7 @@ from math import ceil, prod
 from studio.models.layer import Layer, ModelInfo
 from studio.recipe.protobuf import node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
-from studio.recipe.settings import LayerSettings, QuantizeSettings
+from studio.recipe.settings import CONTAINER_BITS, LayerSettings, PruneSettings, QuantizeSettings
 
 _FLOAT = 4
 _INT64 = 8
@@ -103,6 +103,7 @@ def layer_cost(layer: Layer, settings: LayerSettings, rank: int | None = None) -
     else:
         rank = None
     shapes = _stored_shapes(layer, rank)
+    zeros = _zeros(shapes.values(), settings)
     weights, original = sum(prod(shape) for shape in shapes.values()), prod(layer.shape)
     parameters = layer.parameters - original + weights
     before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * original)
@@ -111,9 +112,9 @@ def layer_cost(layer: Layer, settings: LayerSettings, rank: int | None = None) -
     return LayerCost(
         bytes=size,
         parameters=parameters,
-        nonzeros=parameters - _zeros(shapes.values(), settings),
+        nonzeros=parameters - zeros,
         macs=layer.macs * weights // original,
-        notes=tuple(_notes(layer, settings, rank, size)),
+        notes=tuple(_notes(layer, settings, rank, size, zeros)),
     )
 
 
@@ -133,7 +134,9 @@ def _stored_shapes(layer: Layer, rank: int | None) -> dict[str, tuple[int, ...]]
 
 
 def _zeros(shapes: Iterable[tuple[int, ...]], settings: LayerSettings) -> int:
-    return sum(round(settings.prune.ratio * prod(shape)) for shape in shapes) if settings.prune else 0
+    if settings.prune is None:
+        return 0
+    return sum(settings.prune.zeros(shape[0], prod(shape[1:])) for shape in shapes)
 
 
 def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings | None) -> int:
@@ -148,7 +151,7 @@ def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings |
     through_matrix = grouped or len(shape) == 2
     stored = (out, columns) if through_matrix else shape
     attributes = ({"axis": 1} if scale else {}) | ({"block_size": settings.group_size} if grouped else {})
-    size = tensor_size(f"{name}_quantized", stored, ceil(count * settings.weight_bits / 8))
+    size = tensor_size(f"{name}_quantized", stored, ceil(count * CONTAINER_BITS[settings.weight_bits] / 8))
     size += tensor_size(f"{name}_scale", scale, _FLOAT * prod(scale))
     inputs = (f"{name}_quantized", f"{name}_scale")
     matrix = f"{name}_matrix" if through_matrix else name
@@ -178,15 +181,26 @@ def _nodes_added(layer: Layer) -> int:
     )
 
 
-def _notes(layer: Layer, settings: LayerSettings, rank: int | None, size: int) -> Iterator[str]:
+def _notes(layer: Layer, settings: LayerSettings, rank: int | None, size: int, zeros: int) -> Iterator[str]:
     if settings.prune:
-        yield "zeros are stored and multiplied: neither the file nor the arithmetic shrinks"
+        yield from _pruning_notes(settings.prune, zeros)
     if rank is not None and rank >= layer.break_even_rank:
         yield f"rank {rank} is above break-even {layer.break_even_rank:.1f}: two factors are larger than the layer"
     if settings.quantize:
         yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
+        bits = settings.quantize.weight_bits
+        if bits != CONTAINER_BITS[bits]:
+            yield f"{bits}-bit weights take 4 bits each, the fewest that ONNX can store and run: no smaller than 4 bits"
         columns = layer.matrix_shape[1]
         if settings.quantize.granularity == "group" and rank is None and settings.quantize.group_size >= columns:
             yield f"a row holds only {columns} weights: one group is the whole row, as with channels"
     if size > layer.bytes and (rank is None or rank < layer.break_even_rank):
         yield "the layer is so small that names and scales take more bytes than its weights save"
+
+
+def _pruning_notes(prune: PruneSettings, zeros: int) -> Iterator[str]:
+    yield "zeros are stored and multiplied: neither the file nor the arithmetic shrinks"
+    if prune.kind == "n_m" and zeros:
+        yield f"runtimes on a CPU make no use of {prune.n}:{prune.m} zeros; some accelerators do, with 2:4"
+    elif prune.kind == "n_m":
+        yield f"no row holds more than {prune.n} weights: {prune.n}:{prune.m} leaves all of them"

@@ -1,5 +1,6 @@
 """Recipes as YAML files: read with the line of every mistake, written whole or not at all."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from studio.recipe.settings import LayerSettings
 
 #: A recipe is a few kB; anything far larger is another kind of file.
 LARGEST_FILE = 4_000_000
+
+#: The names that a message of pydantic quotes, such as those that would have been valid.
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 def load_recipe(path: str | Path, layers: Iterable[Layer] | None = None) -> Recipe:
@@ -77,7 +81,8 @@ def _explain(error: ValidationError, root: yaml.Node) -> str:
     if first["type"] == "extra_forbidden":
         valid = _fields_at(place[:-1])
         return f"{line}: {where}: unknown field; valid: {', '.join(valid)}.{did_you_mean(str(place[-1]), valid)}"
-    return f"{line}: {where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})."
+    hint = did_you_mean(str(first["input"]), _QUOTED.findall(first["msg"])) if first["type"] == "literal_error" else ""
+    return f"{line}: {where}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r}).{hint}"
 
 
 def _deepest(node: yaml.Node, place: Sequence[int | str]) -> yaml.Node:

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from studio.errors import RecipeError, did_you_mean
-from studio.models.layer import Layer
-from studio.recipe.settings import LayerSettings, Options, Settings
+from studio.models.layer import METHODS, Layer
+from studio.recipe.settings import LayerSettings, Options, PruneSettings, Settings
 
-#: Methods of `LayerSettings` and the verdict in `Layer.methods` that must allow them.
+#: Methods of `LayerSettings`.
 SETTABLE = ("prune", "rank", "quantize")
 
 
@@ -40,7 +40,7 @@ class Recipe(Settings):
         settings: dict[str, LayerSettings] = {}
         for layer in layers:
             matching = tuple(pattern for pattern in globs if fnmatchcase(layer.name, pattern))
-            barred = tuple(method for method in SETTABLE if not layer.allows(method))
+            barred = tuple(technique for technique in METHODS if not layer.allows(technique))
             like = (layer.kind, matching, barred)
             if like not in general:
                 general[like] = self._general(*like)
@@ -49,11 +49,12 @@ class Recipe(Settings):
         return settings
 
     def _general(self, kind: str, patterns: Iterable[str], barred: Iterable[str]) -> LayerSettings:
-        """What default, kind and globs come to for a layer that cannot take the `barred` methods."""
+        """What default, kind and globs come to for a layer that cannot take the `barred` techniques."""
         settings = self.kinds.get(kind, LayerSettings()).over(self.default)
         for pattern in patterns:
             settings = self.layers[pattern].over(settings)
-        return settings.model_copy(update=dict.fromkeys(barred)).normalised()
+        refused = [method for method in SETTABLE if technique_of(method, getattr(settings, method)) in barred]
+        return settings.model_copy(update=dict.fromkeys(refused)).normalised()
 
     def with_layer(self, name: str, settings: LayerSettings) -> "Recipe":
         """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say."""
@@ -97,6 +98,11 @@ class Recipe(Settings):
         return {"studio": self.studio, **self.model_dump(mode="json", exclude_unset=True)}
 
 
+def technique_of(method: str, chosen: Settings | None) -> str:
+    """The verdict in `Layer.methods` that must allow what is `chosen` for a method of `LayerSettings`."""
+    return chosen.technique if isinstance(chosen, PruneSettings) else method
+
+
 def _is_glob(name: str) -> bool:
     return any(character in name for character in "*?[")
 
@@ -108,8 +114,10 @@ def _check_layer(layer: Layer, settings: LayerSettings) -> None:
         RecipeError: with the layer, the method and the reason.
     """
     for method in SETTABLE:
-        if getattr(settings, method) is not None and not layer.allows(method):
-            reason = layer.methods.get(method, "not possible")
+        chosen = getattr(settings, method)
+        technique = technique_of(method, chosen)
+        if chosen is not None and not layer.allows(technique):
+            reason = layer.methods.get(technique, "not possible")
             raise RecipeError(f"layers.{layer.name}.{method}: {reason}", ("layers", layer.name, method))
     rank = settings.rank.rank if settings.rank else None
     if rank is not None and rank > layer.full_rank:

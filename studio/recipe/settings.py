@@ -4,9 +4,17 @@ The metadata (title, description, range, unit) feeds the recipe check, the edito
 Settings are applied in the fixed order rank → sparsity (on what is then stored) → quantization.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 
 class Settings(BaseModel):
@@ -17,21 +25,67 @@ class Settings(BaseModel):
 
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
 
+#: Bits that a weight of so many bits takes in a file: ONNX has no runtime for integers below 4 bits.
+CONTAINER_BITS: Mapping[int, int] = {8: 8, 4: 4, 3: 4, 2: 4}
+
+#: The fields of `PruneSettings` that go with each pattern.
+PATTERN_FIELDS: Mapping[str, tuple[str, ...]] = {"unstructured": ("ratio",), "n_m": ("n", "m")}
+
 
 class PruneSettings(Settings):
     """Zeros in place of the weights that matter least.
 
-    The zeros are stored, so that the file does not shrink by itself.
+    The zeros are stored, so that the file does not shrink by itself. With ``n_m`` the rows of the layer's matrix
+    ``[out, in·k·k]`` are cut into groups of `m` neighbours, each of which keeps `n`; a shorter last group keeps at
+    most `n`.
     """
 
-    kind: Literal["unstructured"] = Field(
-        default="unstructured", title="Pattern", description="Any weight may become zero."
+    kind: Literal["unstructured", "n_m"] = Field(
+        default="unstructured",
+        title="Pattern",
+        description="Any weight may become zero, or a fixed number of every few neighbours.",
+        json_schema_extra={"labels": {"unstructured": "unstructured", "n_m": "n of every m"}},
     )
     ratio: Ratio = Field(
+        default=0.5,
         title="Sparsity",
-        description="Share of the layer's weights that become zero.",
-        json_schema_extra={"unit": "%", "scale": 100, "default_start": 0.5},
+        description="Share of the layer's weights that become zero (only unstructured).",
+        json_schema_extra={"unit": "%", "scale": 100},
     )
+    n: Annotated[int, Field(ge=1, le=31)] = Field(
+        default=2, title="Keep (n)", description="Weights that every group keeps (only with n of every m)."
+    )
+    m: Annotated[int, Field(ge=2, le=32)] = Field(
+        default=4, title="Of every (m)", description="Neighbouring weights in a group (only with n of every m)."
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_pattern(self) -> Self:
+        valid = PATTERN_FIELDS[self.kind]
+        foreign = sorted(self.model_fields_set - {"kind", *valid})
+        if foreign:
+            raise ValueError(f"'{foreign[0]}' does not go with kind {self.kind}, which takes {' and '.join(valid)}")
+        if self.n >= self.m:
+            raise ValueError(f"n must be less than m: {self.n} of {self.m} leaves nothing to prune")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_goes_with_the_pattern(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """What was written can be read again: fields of other patterns are not there."""
+        valid = ("kind", *PATTERN_FIELDS[self.kind])
+        return {name: value for name, value in dump(self).items() if name in valid}
+
+    @property
+    def technique(self) -> str:
+        """The verdict in `Layer.methods` that must allow this pattern."""
+        return "n_m" if self.kind == "n_m" else "prune"
+
+    def zeros(self, rows: int, columns: int) -> int:
+        """How many weights of a matrix ``[rows, columns]`` become zero."""
+        if self.kind == "unstructured":
+            return round(self.ratio * rows * columns)
+        groups, rest = divmod(columns, self.m)
+        return rows * (groups * (self.m - self.n) + max(0, rest - self.n))
 
 
 class RankSettings(Settings):
@@ -57,10 +111,10 @@ class RankSettings(Settings):
 class QuantizeSettings(Settings):
     """Weights stored as integers with a scale for each tensor, output channel or group of inputs."""
 
-    weight_bits: Literal[8, 4] = Field(
+    weight_bits: Literal[8, 4, 3, 2] = Field(
         default=8,
         title="Weight bits",
-        description="Bits a stored weight takes.",
+        description="Bits a weight is rounded to; 3 and 2 bits are stored in 4.",
         json_schema_extra={"unit": "bit"},
     )
     granularity: Literal["tensor", "channel", "group"] = Field(

@@ -22,6 +22,11 @@ METHODS = (
     {"rank": {"rank": 3}},
     {"prune": {"ratio": 0.5}, "quantize": {"weight_bits": 4, "granularity": "tensor"}},
     {"rank": {"energy": 0.8}, "prune": {"ratio": 0.4}, "quantize": {"weight_bits": 4, "granularity": "group"}},
+    {"quantize": {"weight_bits": 3}},
+    {"quantize": {"weight_bits": 2, "granularity": "group", "group_size": 16}},
+    {"prune": {"kind": "n_m", "n": 2, "m": 4}},
+    {"rank": {"rank": 4}, "prune": {"kind": "n_m", "n": 1, "m": 2}, "quantize": {"weight_bits": 3}},
+    {"prune": {"kind": "n_m", "n": 3, "m": 5}, "quantize": {"weight_bits": 2, "granularity": "tensor"}},
 )
 
 
@@ -81,6 +86,27 @@ def test_weights_are_stored_as_the_very_integers_of_the_preview(make_model):
         expected = compressed.graph.get_submodule(name).stored.q.numpy()
         integers = numpy_helper.to_array(tensor).astype(np.int8)
         np.testing.assert_array_equal(integers.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("bits", [3, 2])
+def test_fewer_than_four_bits_stand_in_the_four_bit_container(bits, make_model):
+    model = make_model("convolutions")
+    compressed = compress(model, _recipe({"quantize": {"weight_bits": bits}}))
+    stored = _initializers(onnx_bytes(compressed.graph, model.info))["stem.weight_quantized"]
+    assert stored.data_type == TensorProto.INT4
+    assert len(stored.raw_data) == 8 * 27 // 2
+    integers = numpy_helper.to_array(stored).astype(np.int8)
+    assert len(np.unique(integers)) <= 2**bits
+    np.testing.assert_array_equal(integers.ravel(), compressed.graph.get_submodule("stem").stored.q.numpy().ravel())
+
+
+def test_zeros_of_n_of_m_are_zeros_in_the_file(make_model):
+    model = make_model("convolutions")
+    compressed = compress(model, _recipe({"prune": {"kind": "n_m", "n": 1, "m": 4}, "quantize": {"weight_bits": 4}}))
+    stored = _initializers(onnx_bytes(compressed.graph, model.info))["wide.weight_quantized"]
+    rows = numpy_helper.to_array(stored).astype(np.int8).reshape(stored.dims[0], -1, 4)
+    assert (np.count_nonzero(rows, axis=-1) <= 1).all()
+    assert np.count_nonzero(rows) > 0
 
 
 def test_no_float_copy_of_a_stored_weight_remains(make_model):

@@ -42,9 +42,9 @@ TINY = "A single input channel has no rank to cut."
 
 
 def make_layer(name: str, shape: tuple[int, ...]) -> Layer:
-    """A layer that allows everything, except that the stem has no rank to cut."""
+    """A layer that allows everything, except that the stem has no rank to cut and no neighbours to choose from."""
     parameters = int(np.prod(shape)) + shape[0]
-    methods = dict.fromkeys(METHODS, OK) | ({"rank": TINY} if name == "stem" else {})
+    methods = dict.fromkeys(METHODS, OK) | ({"rank": TINY, "n_m": TINY} if name == "stem" else {})
     kind = "conv2d" if len(shape) == 4 else "linear"
     return Layer(name, kind, shape, 1, True, parameters, 4 * parameters, 196 * parameters, methods)
 

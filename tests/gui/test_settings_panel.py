@@ -36,7 +36,7 @@ def test_switching_a_method_on_is_one_step_that_undo_takes_back(panel, opened, s
 def test_a_slider_drag_is_one_step(panel, opened, selection):
     selection.select(("head",))
     panel.sections["prune"].switch.click()
-    slider = panel.sections["prune"].form.ratio.slider
+    slider = panel.sections["prune"].form.editors["ratio"].slider
     steps = len(opened.project.history.steps)
     slider.setSliderDown(True)
     for position in (55, 60, 70):
@@ -77,6 +77,37 @@ def test_the_group_size_shows_only_with_groups(panel, opened, selection):
     form.editors["granularity"].box.setCurrentText("group")
     assert form.editors["group_size"].isVisible()
     assert opened.project.settings("head").quantize.granularity == "group"
+
+
+def test_n_and_m_show_only_for_their_pattern(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["prune"].switch.click()
+    editors = panel.sections["prune"].form.editors
+    assert [name for name, editor in editors.items() if editor.isVisible()] == ["kind", "ratio"]
+    editors["kind"].box.setCurrentText("n of every m")
+    assert [name for name, editor in editors.items() if editor.isVisible()] == ["kind", "n", "m"]
+    assert opened.project.settings("head").prune == PruneSettings(kind="n_m", n=2, m=4)
+    editors["kind"].box.setCurrentText("unstructured")
+    assert opened.project.settings("head").prune == PruneSettings(ratio=0.5)
+
+
+def test_of_n_and_m_the_other_one_gives_way(panel, opened, selection):
+    opened.edit_layers(["head"], "Prune", prune=PruneSettings(kind="n_m", n=2, m=4))
+    selection.select(("head",))
+    editors = panel.sections["prune"].form.editors
+    for name, value, expected in (("n", 6, (6, 7)), ("m", 3, (2, 3)), ("m", 2, (1, 2)), ("n", 31, (31, 32))):
+        editors[name].spin.setValue(value)
+        chosen = opened.project.settings("head").prune
+        assert (chosen.n, chosen.m) == expected
+        assert (editors["n"].value(), editors["m"].value()) == expected
+
+
+def test_layers_without_neighbours_are_left_out_of_n_of_m(panel, opened, selection):
+    selection.select(("stem", "head"))
+    panel.sections["prune"].switch.click()
+    panel.sections["prune"].form.editors["kind"].box.setCurrentText("n of every m")
+    assert opened.project.settings("head").prune.kind == "n_m"
+    assert opened.project.settings("stem").prune.kind == "unstructured"
 
 
 def test_a_rank_may_be_chosen_by_energy(panel, opened, selection):

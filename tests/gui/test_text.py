@@ -34,6 +34,8 @@ def test_settings_become_one_short_text_a_method():
         quantize=QuantizeSettings(weight_bits=4, granularity="group", group_size=32),
     )
     assert text.settings_chips(settings) == ("50 %", "r48", "4b g32")
+    few = LayerSettings(prune=PruneSettings(kind="n_m", n=2, m=4), quantize=QuantizeSettings(weight_bits=3))
+    assert text.settings_chips(few) == ("2:4", "3b")
     assert text.settings_chips(LayerSettings(keep=True)) == ("kept",)
     assert text.settings_chips(LayerSettings()) == ()
 

@@ -92,6 +92,33 @@ def test_zeros_are_stored():
     assert cost.notes == ("zeros are stored and multiplied: neither the file nor the arithmetic shrinks",)
 
 
+def test_n_of_m_says_who_makes_use_of_the_pattern():
+    cost = layer_cost(CONV, _settings(prune={"kind": "n_m", "n": 1, "m": 4}))
+    assert (cost.bytes, cost.nonzeros) == (4608, 1152 // 4)
+    assert "neither the file nor the arithmetic shrinks" in cost.notes[0]
+    assert cost.notes[1].startswith("runtimes on a CPU make no use of 1:4 zeros")
+
+
+def test_n_of_m_counts_the_rows_of_each_factor():
+    cost = layer_cost(CONV, _settings(rank={"rank": 6}, prune={"kind": "n_m", "n": 2, "m": 4}))
+    assert cost.parameters - cost.nonzeros == 6 * 36 + 16 * 2
+
+
+def test_n_of_m_that_leaves_everything_says_so():
+    short = Layer("short", "linear", (8, 2), 1, False, 16, 64, 16, {"n_m": OK})
+    cost = layer_cost(short, _settings(prune={"kind": "n_m", "n": 2, "m": 4}))
+    assert cost.nonzeros == 16
+    assert cost.notes[-1] == "no row holds more than 2 weights: 2:4 leaves all of them"
+
+
+@pytest.mark.parametrize("bits", [3, 2])
+def test_fewer_than_four_bits_take_four_and_say_so(bits):
+    four, fewer = (layer_cost(CONV, _settings(quantize={"weight_bits": count})) for count in (4, bits))
+    assert fewer.bytes == four.bytes
+    assert any(note.startswith(f"{bits}-bit weights take 4 bits each") for note in fewer.notes)
+    assert not any("4 bits each" in note for note in four.notes)
+
+
 def test_an_energy_needs_its_rank_and_says_so_until_then():
     settings = _settings(rank={"energy": 0.9})
     assert layer_cost(LINEAR, settings).bytes == LINEAR.bytes

@@ -18,6 +18,7 @@ kinds:
 layers:
   layer1.0.conv1: {prune: {kind: unstructured, ratio: 0.5}}
   "layer3.*":     {rank: {energy: 0.9}, quantize: {weight_bits: 8, granularity: channel}}
+  layer2.0.conv1: {prune: {kind: n_m, n: 2, m: 4}}
   linear:         {keep: true}
 options: {data_aware: true, fit: sequential, calibration_samples: 512, seed: 0}
 """
@@ -32,6 +33,7 @@ def written(folder: Path, text: str) -> Path:
 def test_the_documented_form_is_read(tmp_path: Path):
     recipe = load_recipe(written(tmp_path, DESIGN))
     assert recipe.layers["layer1.0.conv1"] == LayerSettings(prune=PruneSettings(ratio=0.5))
+    assert recipe.layers["layer2.0.conv1"] == LayerSettings(prune=PruneSettings(kind="n_m", n=2, m=4))
     assert recipe.kinds["linear"].quantize is not None
     assert recipe.kinds["linear"].quantize.group_size == 32
     assert recipe.layers["linear"].keep
@@ -57,6 +59,15 @@ def test_an_explicit_null_survives_saving(tmp_path: Path):
         ("studio: 1\nlayers:\n  a:\n    prun: {ratio: 0.5}\n", "Did you mean 'prune'?"),
         ("layers:\n  a: {prune: {ratio: 1.5}}\n", ":2: layers.a.prune.ratio"),
         ("default: {quantize: {weight_bits: 5}}\n", ":1: default.quantize.weight_bits"),
+        ("layers:\n  a: {prune: {kind: nm, n: 2, m: 4}}\n", ":2: layers.a.prune.kind: Input should be"),
+        ("layers:\n  a: {prune: {kind: nm, n: 2, m: 4}}\n", "(given: 'nm'). Did you mean 'n_m'?"),
+        ("layers: {a: {prune: {kind: n_m, n: 2, M: 4}}}\n", "M: unknown field; valid: kind, ratio, n, m."),
+        ("layers: {a: {prune: {kind: n_m, n: 4, m: 4}}}\n", ":1: layers.a.prune: n must be less than m: 4 of 4"),
+        ("layers: {a: {prune: {kind: n_m, n: 0, m: 4}}}\n", ":1: layers.a.prune.n: Input should be greater"),
+        ("layers: {a: {prune: {kind: n_m, n: 2, m: 64}}}\n", ":1: layers.a.prune.m: Input should be less"),
+        ("layers: {a: {prune: {kind: n_m, ratio: 0.5}}}\n", "'ratio' does not go with kind n_m, which takes n and m"),
+        ("layers: {a: {prune: {n: 2, m: 4}}}\n", "'m' does not go with kind unstructured, which takes ratio"),
+        ("layers: {a: {quantize: {granularity: chanel}}}\n", "Did you mean 'channel'?"),
         ("layers: {a: {rank: {}}}\n", "give either rank or energy"),
         ("layers: {a: {rank: {rank: 3, energy: 0.5}}}\n", "give either rank or energy"),
         ("studio: 2\n", ":1: studio"),

@@ -57,6 +57,27 @@ def test_general_entries_leave_out_what_a_layer_cannot_take():
     assert general.settings_for(layer("a")).rank == RankSettings(rank=2)
 
 
+def test_general_n_of_m_leaves_out_layers_without_neighbours_to_choose_from():
+    general = recipe(default={"prune": {"kind": "n_m", "n": 1, "m": 4}, "quantize": {}})
+    narrow = layer("a", n_m="no neighbours")
+    assert general.settings_for(narrow) == LayerSettings(quantize=QuantizeSettings())
+    assert general.settings_for(layer("b")).prune == PruneSettings(kind="n_m", n=1, m=4)
+    assert recipe(default={"prune": {"ratio": 0.5}}).settings_for(narrow).prune == PruneSettings(ratio=0.5)
+
+
+@pytest.mark.parametrize(("columns", "zeros"), [(8, 12), (9, 12), (11, 15), (2, 0), (3, 3)])
+def test_the_zeros_of_n_of_m_are_counted_group_by_group(columns: int, zeros: int):
+    assert PruneSettings(kind="n_m", n=2, m=4).zeros(3, columns) == zeros
+
+
+@pytest.mark.parametrize(
+    "prune", [PruneSettings(kind="n_m", n=1, m=4), PruneSettings(kind="n_m"), PruneSettings(ratio=0.5)]
+)
+def test_pruning_that_is_written_in_full_holds_only_what_goes_with_its_pattern(prune: PruneSettings):
+    assert set(prune.model_dump()) == ({"kind", "n", "m"} if prune.kind == "n_m" else {"kind", "ratio"})
+    assert PruneSettings.model_validate(prune.model_dump()) == prune
+
+
 def test_zero_sparsity_is_no_pruning():
     settings = recipe(default={"prune": {"ratio": 0.0}}).settings_for(layer("a"))
     assert settings == LayerSettings()
@@ -78,11 +99,12 @@ def test_with_layer_returns_another_recipe_and_leaves_the_first_alone():
         ({"kinds": {"linea": {"keep": True}}}, "no 'linea' layers; it has linear. Did you mean 'linear'?"),
         ({"layers": {"layer1": {"rank": {"rank": 7}}}}, "layers.layer1.rank: 7 is more than the layer's full rank 6"),
         ({"layers": {"layer2": {"prune": {"ratio": 0.5}}}}, "layers.layer2.prune: depthwise"),
+        ({"layers": {"layer2": {"prune": {"kind": "n_m"}}}}, "layers.layer2.prune: no neighbours"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_model_says_where_and_why(plain: dict[str, object], message: str):
     with pytest.raises(RecipeError) as error:
-        recipe(**plain).check([layer("layer1"), layer("layer2", prune="depthwise")])
+        recipe(**plain).check([layer("layer1"), layer("layer2", prune="depthwise", n_m="no neighbours")])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
