@@ -10,7 +10,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+<<<<<<< ours
 from dataclasses import asdict, replace
+=======
+>>>>>>> theirs
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -54,6 +57,7 @@ from studio.export.target import check_target
 from studio.models.layer import ModelInfo
 from studio.progress import Cancelled
 from studio.recipe.cost import ModelCost, model_cost
+from studio.recipe.factorization import Factorization
 from studio.recipe.files import load_recipe
 from studio.recipe.recipe import Recipe
 from studio.resources import samples as built_in_samples
@@ -160,7 +164,7 @@ def evaluate(
     result = _ask(engine, Preview(source, data, samples, seed))
     plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
     if recipe is not None:
-        plain["bytes"] = _cost(engine, info, source.recipe).bytes
+        plain["bytes"] = _cost(engine, info, source.recipe, result.factors).bytes
         plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}
     print_answer(plain, as_json, lambda: print_result(result, plain["bytes"]))
 
@@ -182,7 +186,7 @@ def compress(
     engine = _engine()
     source, info = _source(engine, model, skeleton, recipe, data, calibration)
     report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
-    cost = _cost(engine, info, source.recipe)
+    cost = _cost(engine, info, source.recipe, report.factors)
     plain = {
         "out": report.out,
         "bytes": {"before": report.before, "predicted": report.predicted, "after": report.after},
@@ -366,6 +370,7 @@ def _source(
     return Source(model, chosen, None, calibration or data, skeleton), info
 
 
+<<<<<<< ours
 def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
     ranks = {}
     for layer in info.layers:
@@ -376,6 +381,10 @@ def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
                 engine, ViewSpectrum(info.path, layer.name, info.skeleton)
             ).rank_for(energy or 1.0)
     return model_cost(info, recipe, ranks, _ask(engine, MeasureExportSize(info.path, info.skeleton)))
+=======
+def _cost(engine: Engine, info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorization]) -> ModelCost:
+    return model_cost(info, recipe, factors, _ask(engine, MeasureExportSize(info.path)))
+>>>>>>> theirs
 
 
 def _original(result: Result) -> Measurement:

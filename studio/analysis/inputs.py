@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+from studio.models.convolution import Conv, padding_amounts
 
 #: Kinds of layer whose work is ``x Wᵀ`` for rows x, so that ``E[x xᵀ]`` says what its inputs look like.
 HasRows = nn.Linear | Conv
@@ -55,15 +55,3 @@ def output_rows(layer: HasRows, y: Tensor) -> Tensor:
         return y.reshape(1, -1, layer.out_features)
     grouped = y.reshape(len(y), layer.groups, layer.out_channels // layer.groups, -1)
     return grouped.permute(1, 0, 3, 2).flatten(1, 2)
-
-
-def padding_amounts(layer: Conv) -> list[int]:
-    """The layer's padding in the order of `torch.nn.functional.pad`: last dimension first, before and after."""
-    if layer.padding == "same":
-        total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        pairs = [(t // 2, t - t // 2) for t in total]
-    elif layer.padding == "valid":
-        pairs = [(0, 0)] * len(layer.kernel_size)
-    else:
-        pairs = [(int(p), int(p)) for p in layer.padding]
-    return [amount for pair in reversed(pairs) for amount in pair]

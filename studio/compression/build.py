@@ -1,45 +1,99 @@
 """One layer, its settings and what it is fitted to become a compressed layer: rank → sparsity → quantization."""
 
+import math
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from studio.analysis.inputs import HasRows
 from studio.compression.fit import Fit
-from studio.compression.modules import CompressedLayer, compressed_like, factored_like
+from studio.compression.modules import CompressedLayer, chained, compressed_like, factored_like
 from studio.compression.prune import prune
 from studio.compression.quantize import find_grid, fit_to_grid
-from studio.compression.rank import factor, moment_after, resolve_rank, second_factor
+from studio.compression.rank import allowed_weights, factor, moment_after, moment_seen, rest_for, split, spread
 from studio.compression.stored import DenseWeight, IntegerWeight, StoredWeight
+from studio.recipe.factorization import Factorization, candidates
 from studio.recipe.settings import LayerSettings
 
 
 @torch.no_grad()
-def build_layer(layer: HasRows, settings: LayerSettings, fit: Fit) -> CompressedLayer:
+def build_layer(
+    layer: HasRows, settings: LayerSettings, fit: Fit, factorization: Factorization | None = None
+) -> CompressedLayer:
     """Compresses one layer.
 
     Args:
         layer: the original.
         settings: canonical and not empty.
         fit: what the result should do.
+        factorization: how to split a layer that has a rank; None chooses what comes nearest within its settings.
     """
-    if settings.rank is not None:
-        return _factored(layer, settings, fit, resolve_rank(layer.weight.detach().flatten(1), settings.rank))
-    stored = _store(fit.weight, fit.moment, settings, layer.weight.shape)
-    return compressed_like(layer, stored, fit.bias_for(stored()))
+    if settings.rank is None:
+        stored = _store(fit.weight, fit.moment, settings, layer.weight.shape)
+        return compressed_like(layer, stored, fit.bias_for(stored()))
+    shape, W, H = tuple(layer.weight.shape), fit.weight[0], None if fit.moment is None else fit.moment[0]
+    if factorization is not None:
+        chosen = _factors(W, H, shape, factorization)
+    else:
+        weights = allowed_weights(layer.weight.detach().flatten(1), shape, settings.rank)
+        tried = [_factors(W, H, shape, candidate) for candidate in candidates(settings.rank, shape, weights)]
+        chosen = min(tried, key=lambda factors: factors.error(W, H)) if len(tried) > 1 else tried[0]
+    stored_factors = _stored_factors(chosen, W, H, settings)
+    weight = chained([stored() for stored in stored_factors])
+    return factored_like(layer, chosen.factorization.form, stored_factors, fit.bias_for(weight))
 
 
-def _factored(layer: HasRows, settings: LayerSettings, fit: Fit, rank: int) -> CompressedLayer:
-    W, H = fit.weight[0], None if fit.moment is None else fit.moment[0]
-    first, second = factor(W, H, rank)
-    ones = () if isinstance(layer, nn.Linear) else (1,) * len(layer.kernel_size)
-    stored_first = _store(first[None], fit.moment, settings, (rank, *layer.weight.shape[1:]))
-    if settings.prune or settings.quantize:
-        first = stored_first().flatten(1).double()
-        second = second_factor(W, H, first)
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """A weight split in two: the first factor ``[r, seen]`` and the rest ``[out, r · places]``, of given shapes."""
+
+    factorization: Factorization
+    shapes: tuple[tuple[int, ...], ...]
+    first: Tensor
+    rest: Tensor
+
+    def error(self, W: Tensor, H: Tensor | None) -> float:
+        """``‖(W − Ŵ) H^½‖²``; the rest counts at the rank it will have."""
+        places = self.rest.shape[1] // len(self.first)
+        rest = self.rest
+        if len(self.shapes) == 3:
+            core, last = factor(rest, moment_after(self.first, H), self.factorization.ranks[1])
+            rest = last @ core
+        difference = W - rest @ spread(self.first, places).mT
+        seen = difference if H is None else difference @ H
+        return float((seen * difference).sum())
+
+
+def _factors(W: Tensor, H: Tensor | None, shape: tuple[int, ...], factorization: Factorization) -> _Factors:
+    shapes = factorization.shapes(shape)
+    places = W.shape[1] // math.prod(shapes[0][1:])
+    return _Factors(factorization, shapes, *split(W, H, factorization.ranks[0], places))
+
+
+def _stored_factors(factors: _Factors, W: Tensor, H: Tensor | None, settings: LayerSettings) -> list[StoredWeight]:
+    """Stores factor after factor, what comes behind solved anew for those that are stored already."""
+    changed = settings.prune is not None or settings.quantize is not None
+    first, rest = factors.first, factors.rest
+    stored = [_store(first[None], _alone(moment_seen(H, rest.shape[1] // len(first))), settings, factors.shapes[0])]
+    if changed:
+        first = stored[0]().flatten(1).double()
+        rest = rest_for(W, H, first)
     inner = moment_after(first, H)
-    stored_second = _store(second[None], None if inner is None else inner[None], settings, (*second.shape, *ones))
-    product = stored_second().flatten(1) @ stored_first().flatten(1)
-    return factored_like(layer, stored_first, stored_second, fit.bias_for(product))
+    if len(factors.shapes) == 3:
+        core, last = factor(rest, inner, factors.factorization.ranks[1])
+        stored.append(_store(core[None], _alone(inner), settings, factors.shapes[1]))
+        if changed:
+            core = stored[1]().flatten(1).double()
+            last = rest_for(rest, inner, core)
+        rest, inner = last, moment_after(core, inner)
+    stored.append(_store(rest[None], _alone(inner), settings, factors.shapes[-1]))
+    return stored
+
+
+def _alone(H: Tensor | None) -> Tensor | None:
+    """A moment as that of the only group."""
+    return None if H is None else H[None]
 
 
 def _store(W: Tensor, H: Tensor | None, settings: LayerSettings, shape: tuple[int, ...]) -> StoredWeight:

@@ -65,8 +65,8 @@ def compress(
         ready |= fit_in_order(graph, plan, ready, known.batches, report)
     else:
         ready |= _each_alone(graph, plan, ready.keys(), known, report)
-    ranks = {name: layer.rank for name, layer in ready.items() if isinstance(layer, Factored)}
-    return CompressedModel(model, recipe, with_layers(graph, ready), plan, ranks, fit)
+    factors = {name: layer.factorization for name, layer in ready.items() if isinstance(layer, Factored)}
+    return CompressedModel(model, recipe, with_layers(graph, ready), plan, factors, fit)
 
 
 def _settings(model: Model, recipe: Recipe) -> Iterator[tuple[Layer, LayerSettings]]:

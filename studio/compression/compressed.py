@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from studio.compression.modules import CompressedLayer
 from studio.models.model import Model
+from studio.recipe.factorization import Factorization
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
 
@@ -23,7 +24,7 @@ class CompressedModel:
         recipe: what was asked for.
         graph: the compressed model in eval mode; layers that are not changed are those of the original itself.
         settings: canonical settings of the layers that are changed.
-        ranks: rank of every factored layer, energies resolved.
+        factors: how every factored layer is split.
         fit: whether each layer was fitted alone (``layer``) or to what the compressed layers before it give.
     """
 
@@ -31,7 +32,7 @@ class CompressedModel:
     recipe: Recipe
     graph: fx.GraphModule
     settings: Mapping[str, LayerSettings]
-    ranks: Mapping[str, int]
+    factors: Mapping[str, Factorization]
     fit: Literal["layer", "sequential"] = "layer"
 
     @torch.no_grad()

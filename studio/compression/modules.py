@@ -1,14 +1,17 @@
 """Layers whose weight is a `StoredWeight`: what takes the place of ``nn.Linear`` and ``nn.Conv1d-3d`` in a graph."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from studio.analysis.inputs import Conv, HasRows, padding_amounts
+from studio.analysis.inputs import HasRows
 from studio.compression.stored import StoredWeight
+from studio.models.convolution import Conv, padding_amounts
+from studio.recipe.factorization import PARTS, Factorization, Form, carrier
 
 
 class CompressedLayer(nn.Module):
@@ -83,31 +86,50 @@ class CompressedConv(CompressedLayer):
 
 
 class Factored(CompressedLayer):
-    """Two layers in a row in place of one: inputs to `rank` values, those to outputs."""
+    """Thin layers in a row, named as in `PARTS`, in place of one."""
 
-    def __init__(self, first: CompressedLayer, second: CompressedLayer) -> None:
+    def __init__(self, form: Form, parts: Sequence[CompressedLayer]) -> None:
         super().__init__()
-        self.first = first
-        self.second = second
+        self.form: Form = form
+        for name, part in zip(PARTS, parts, strict=False):
+            self.add_module(name, part)
+
+    @property
+    def parts(self) -> list[CompressedLayer]:
+        """The factors in the order they run."""
+        return [part for part in self.children() if isinstance(part, CompressedLayer)]
 
     def forward(self, x: Tensor) -> Tensor:
         """What the original layer takes to what it gives."""
-        return self.second(self.first(x))
+        for part in self.parts:
+            x = part(x)
+        return x
 
     @property
-    def rank(self) -> int:
-        """How many values pass between the factors."""
-        return len(self.first.effective_weight())
+    def factorization(self) -> Factorization:
+        """How the layer is split."""
+        return Factorization(self.form, tuple(len(part.effective_weight()) for part in self.parts[:-1]))
 
     def effective_weight(self) -> Tensor:
         """The product of the factors, ``[out, in, *kernel]``."""
-        first, second = self.first.effective_weight(), self.second.effective_weight()
-        product = second.flatten(1) @ first.flatten(1)
-        return product.reshape(-1, *first.shape[1:])
+        return chained([part.effective_weight() for part in self.parts])
 
     def effective_bias(self) -> Tensor | None:
-        """That of the second factor."""
-        return self.second.effective_bias()
+        """That of the last factor."""
+        return self.parts[-1].effective_bias()
+
+
+def chained(weights: Sequence[Tensor]) -> Tensor:
+    """The weight that layers in a row amount to, where along each kernel axis only one of them is longer than 1."""
+    product = weights[0]
+    for weight in weights[1:]:
+        axes = product.dim() - 2
+        # [out, *kernel, in, *kernel so far]
+        both = torch.tensordot(weight.movedim(1, -1), product, 1)
+        pairs = [place for axis in range(axes) for place in (1 + axis, 2 + axes + axis)]
+        sizes = [a * b for a, b in zip(weight.shape[2:], product.shape[2:], strict=True)]
+        product = both.permute(0, 1 + axes, *pairs).reshape(len(weight), product.shape[1], *sizes)
+    return product
 
 
 def compressed_like(layer: HasRows, stored: StoredWeight, bias: Tensor | None) -> CompressedLayer:
@@ -117,23 +139,27 @@ def compressed_like(layer: HasRows, stored: StoredWeight, bias: Tensor | None) -
     return CompressedConv(stored, bias, layer.stride, _padding(layer), layer.dilation, layer.groups)
 
 
-def factored_like(layer: HasRows, first: StoredWeight, second: StoredWeight, bias: Tensor | None) -> Factored:
-    """A layer that does with the product of two factors what `layer` does with its weight.
+def factored_like(layer: HasRows, form: Form, factors: Sequence[StoredWeight], bias: Tensor | None) -> Factored:
+    """A layer that does with the product of factors what `layer` does with its weight.
 
     Args:
         layer: the original; convolutions ungrouped.
-        first: ``[rank, in, *kernel]``, which keeps stride, padding and dilation.
-        second: ``[out, rank]``, for a convolution ``[out, rank, 1, …]``.
-        bias: ``[out]``.
+        form: how the factors split the weight; it says which of them moves along which axis (`carrier`).
+        factors: of the shapes of `Factorization.shapes`.
+        bias: ``[out]``, which the last factor adds.
     """
+    biases = [None] * (len(factors) - 1) + [bias]
     if isinstance(layer, nn.Linear):
-        return Factored(CompressedLinear(first, None), CompressedLinear(second, bias))
-    ones = (1,) * len(layer.kernel_size)
-    zeros = (0,) * len(layer.kernel_size)
-    return Factored(
-        CompressedConv(first, None, layer.stride, _padding(layer), layer.dilation, 1),
-        CompressedConv(second, bias, ones, zeros, ones, 1),
-    )
+        return Factored(form, [CompressedLinear(*pair) for pair in zip(factors, biases, strict=True)])
+    padding = _padding(layer)
+    parts = list[CompressedLayer]()
+    for i, (factor, own) in enumerate(zip(factors, biases, strict=True)):
+        mine = [carrier(form, axis) == i for axis in range(len(layer.kernel_size))]
+        moved = tuple(s if m else 1 for s, m in zip(layer.stride, mine, strict=True))
+        spread = tuple(d if m else 1 for d, m in zip(layer.dilation, mine, strict=True))
+        padded = padding if isinstance(padding, str) else tuple(p * m for p, m in zip(padding, mine, strict=True))
+        parts.append(CompressedConv(factor, own, moved, padded, spread, 1))
+    return Factored(form, parts)
 
 
 def _padding(layer: Conv) -> tuple[int, ...] | str:

@@ -38,7 +38,7 @@ def freeze(compressed: CompressedModel, trained: fx.GraphModule) -> CompressedMo
         compressed.recipe,
         graph.requires_grad_(False).eval(),
         compressed.settings,
-        compressed.ranks,
+        compressed.factors,
         compressed.fit,
     )
 

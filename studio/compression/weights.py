@@ -2,7 +2,9 @@
 
 The header's metadata holds one JSON text under ``studio``::
 
-    {"version": 1, "model": fingerprint, "layers": {name: {"settings": …, "rank": number or null}}}
+    {"version": 1, "model": fingerprint, "layers": {name: {"settings": …, "factors": null or {"form": …, "ranks": …}}}}
+
+Files of before there were forms say ``"rank": number`` instead of factors.
 """
 
 import copy
@@ -27,7 +29,8 @@ from studio.compression.modules import CompressedLayer
 from studio.errors import CompressionError
 from studio.files import write_atomically
 from studio.models.model import Model
-from studio.recipe.settings import LayerSettings, RankSettings, Settings
+from studio.recipe.factorization import Factorization
+from studio.recipe.settings import LayerSettings, Settings
 
 
 class _StoredLayer(Settings):
@@ -35,6 +38,12 @@ class _StoredLayer(Settings):
 
     settings: LayerSettings
     rank: int | None = None
+    factors: Factorization | None = None
+
+    @property
+    def factorization(self) -> Factorization | None:
+        """How the layer is split."""
+        return self.factors if self.rank is None else Factorization("matrix", (self.rank,))
 
 
 class _Header(Settings):
@@ -69,7 +78,7 @@ def save_weights(compressed: CompressedModel, folder: Path) -> Path:
     header = _Header(
         model=compressed.model.info.fingerprint,
         layers={
-            name: _StoredLayer(settings=settings, rank=compressed.ranks.get(name))
+            name: _StoredLayer(settings=settings, factors=compressed.factors.get(name))
             for name, settings in compressed.settings.items()
         },
     )
@@ -134,10 +143,7 @@ def _restore(model: Model, header: _Header, tensors: dict[str, Tensor]) -> Train
 
 def _restored_layer(layer: HasRows, stored: _StoredLayer, values: dict[str, Any]) -> CompressedLayer:
     """A layer built the plain way for its structure, then filled."""
-    settings = stored.settings
-    if stored.rank is not None:
-        settings = settings.model_copy(update={"rank": RankSettings(rank=stored.rank)})
-    restored = build_layer(layer, settings, plain_fit(layer))
+    restored = build_layer(layer, stored.settings, plain_fit(layer), stored.factorization)
     restored.load_state_dict(values)
     return restored
 

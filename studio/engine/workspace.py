@@ -7,6 +7,7 @@ remembered thing is guarded by a lock of its own.
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
 from threading import Lock
@@ -143,7 +144,11 @@ class Workspace:
         model = self._model(request.source.model, request.source.skeleton)
         compressed = self._compress(request.source, report)
         data = self._dataset(request.data, model) if request.data else None
-        return measure(
+
+        def described(result: Result) -> Result:
+            return replace(result, factors=compressed.factors)
+
+        result = measure(
             torch_predict(compressed.graph),
             data,
             reference=self._reference(model, request.data),
@@ -152,8 +157,9 @@ class Workspace:
             seed=request.seed,
             fit=compressed.fit,
             report=report,
-            publish=publish,
+            publish=lambda block: publish(described(block)),
         )
+        return described(result)
 
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:

@@ -1,6 +1,9 @@
 """What an evaluation found: torch-free values that cross the engine's door."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from studio.recipe.factorization import Factorization
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Result:
         sqnr_db: ``10·log10(Σy² / Σ(y − ŷ)²)`` of the outputs against the original's, in dB; infinite for
             equal outputs, minus infinity where outputs are not finite, None without a reference.
         fit: which fit of the compressed layers was measured: ``layer`` or ``sequential``.
+        factors: how the layers with a rank were split, by name.
     """
 
     metric: Measurement
@@ -44,6 +48,7 @@ class Result:
     labelled: bool
     sqnr_db: float | None = None
     fit: str = "layer"
+    factors: Mapping[str, Factorization] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

@@ -47,7 +47,7 @@ def export(
     check_target(out, format, model.info.path)
     report(Progress(0, None, "Measuring the uncompressed model"))
     before = measure_export_size(model)
-    predicted = model_cost(model.info, compressed.recipe, compressed.ranks, before).bytes
+    predicted = model_cost(model.info, compressed.recipe, compressed.factors, before).bytes
     reports: list[ExportReport] = []
 
     def write(path: Path) -> None:
@@ -78,6 +78,7 @@ def export(
                 preview=comparison.preview,
                 exported=comparison.exported,
                 verified=True,
+                factors=compressed.factors,
             )
         )
 

@@ -153,11 +153,14 @@ def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[s
 def _restore_biases(graph: ir.Graph, places: Mapping[ir.Node, Place | None], layers: Mapping[str, Layer]) -> None:
     """Gives each layer a bias of its own again: the exporter shares equal ones and leaves out those of zeros."""
     owners: dict[ir.Value, str] = {}
+    lasts = {
+        place.layer: place.part for node in graph if (place := places[node]) is not None and node.op_type == "Conv"
+    }
     for node in graph:
         place = places[node]
         if place is None:
             continue
-        last = place.part != f"{place.layer}.first"
+        last = place.part == lasts.get(place.layer)
         if node.op_type == "Conv" and len(node.inputs) == 2 and last and layers[place.layer].has_bias:
             node.resize_inputs(3)
             zeros = np.zeros(layers[place.layer].shape[0], dtype=np.float32)

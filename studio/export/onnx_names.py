@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from studio.recipe.factorization import PARTS
+
 #: Nodes that do a layer's work and bear its name, and which of their inputs is its weight.
 _WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "Gather": 0}
 
@@ -51,7 +53,7 @@ def place_of(node: ir.Node, layers: Collection[str]) -> Place | None:
     layer = next((scope for scope in reversed(scopes) if scope in layers), None)
     if layer is None:
         return None
-    factors = {f"{layer}.first", f"{layer}.second"}
+    factors = {f"{layer}.{part}" for part in PARTS}
     return Place(layer, next((scope for scope in scopes if scope in factors), layer))
 
 

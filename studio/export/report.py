@@ -1,8 +1,10 @@
 """What is known of an exported file: the proof that it behaves as the preview said, as torch-free values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from studio.evaluation.result import Measurement
+from studio.recipe.factorization import Factorization
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class ExportReport:
         preview: the compressed model's metric in torch; without data agreement with the original.
         exported: the same metric of the file in ONNX Runtime on the same samples.
         verified: whether outputs and metric agree within the tolerances (a mismatch raises, so True once written).
+        factors: how the layers with a rank were split, by name.
     """
 
     out: str
@@ -34,3 +37,4 @@ class ExportReport:
     preview: Measurement
     exported: Measurement
     verified: bool
+    factors: Mapping[str, Factorization] = field(default_factory=dict)

@@ -4,12 +4,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from studio.analysis.views import Spectrum, WeightView
+from studio.gui.savings import method_saving
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import SpectrumPanel
-from studio.gui.text import saved_text
 from studio.gui.theme import Theme
 from studio.gui.weights_panel import WeightsPanel
 from studio.models.layer import OK
+from studio.recipe.factorization import budget, largest
 from studio.recipe.settings import RankSettings
 from studio.session.session import Change, Session
 
@@ -84,11 +85,15 @@ class LayerPanel(QWidget):
         spectrum = self._session.spectra.get(layer) if layer is not None else None
         if project is None or layer is None or spectrum is None:
             return
-        chosen = project.settings(layer).rank
-        rank = None if chosen is None else chosen.rank or spectrum.rank_for(chosen.energy or 1.0)
-        cost, before = self._session.cost, project.info.layer(layer).bytes
-        now = cost.layers[layer].bytes if cost is not None and layer in cost.layers else before
-        self.spectrum.show_rank(rank, saved_text(before, now))
+        chosen, described = project.settings(layer).rank, project.info.layer(layer)
+        if chosen is None:
+            self.spectrum.show_rank(None, "")
+            return
+        rank = chosen.rank if chosen.energy is None else spectrum.rank_for(chosen.energy)
+        weights = budget(chosen, described.shape, rank) or 0
+        self.spectrum.show_rank(
+            largest("matrix", described.shape, weights).ranks[0], method_saving(self._session, [described], "rank")
+        )
 
     def _choose_rank(self, rank: int) -> None:
         """Edits the rank as one step a drag; the full rank takes the cut away."""

@@ -9,6 +9,7 @@ from studio.gui.editors import FieldEditor, NumberEditor, keep_wheel_for_scrolli
 from studio.gui.fields import field_specs
 from studio.gui.labels import label
 from studio.models.layer import Layer
+from studio.recipe.factorization import has_form
 from studio.recipe.settings import PATTERN_FIELDS, PruneSettings, QuantizeSettings, RankSettings, Settings
 
 
@@ -90,56 +91,62 @@ class PruneForm(MethodForm):
 
 
 class RankForm(MethodForm):
-    """The rank, as a number or by the energy it keeps."""
+    """How thin the factors are, as a number, by the energy or the share of weights they keep, and their form."""
 
     def __init__(self) -> None:
         super().__init__()
         specs = field_specs(RankSettings)
+        self._settings = RankSettings(energy=0.9)
         self.by = QComboBox()
         self.by.setMinimumHeight(26)
         self.by.setAccessibleName("How the rank is chosen")
-        self.by.setToolTip("Choose the rank itself, or the energy it has to keep")
-        self.by.addItem("a number", "rank")
-        self.by.addItem("energy kept", "energy")
+        self.by.setToolTip("Choose the rank itself, the energy it has to keep or the share of weights that stay")
         keep_wheel_for_scrolling(self.by)
-        self.rank = NumberEditor(specs["rank"])
-        self.energy = NumberEditor(specs["energy"])
-        for editor in (self.rank, self.energy):
-            editor.switch.hide()
+        self.sizes = {name: NumberEditor(specs[name]) for name in ("rank", "energy", "parameters")}
+        self.form = make_editor(specs["form"])
         row = self.grid.rowCount()
         self.grid.addWidget(label("Choose by"), row, 0)
         self.grid.addWidget(self.by, row, 1)
-        self.add(self.rank)
-        self.add(self.energy)
+        for (name, editor), text in zip(self.sizes.items(), ("a number", "energy kept", "weights kept"), strict=True):
+            self.by.addItem(text, name)
+            editor.switch.hide()
+            self.add(editor)
+            editor.edited.connect(lambda value, name=name: self._choose(name, value))
+        self.add(self.form)
         self.by.currentIndexChanged.connect(self._choose_by)
-        self.rank.edited.connect(lambda rank: self.edited.emit(RankSettings(rank=rank)))
-        self.energy.edited.connect(lambda energy: self.edited.emit(RankSettings(energy=energy)))
+        self.form.edited.connect(lambda form: self.edited.emit(self._settings.model_copy(update={"form": form})))
 
     def show_settings(self, settings: RankSettings | None, layers: list[Layer]) -> None:
-        """Shows the rank or the energy, within what every layer can take."""
-        self.rank.set_range(1, min((layer.full_rank for layer in layers), default=1))
-        shown = settings or self.start(layers)
-        by_rank = shown.rank is not None
-        with QSignalBlocker(self.by):
-            self.by.setCurrentIndex(0 if by_rank else 1)
-        self.rank.set_value(shown.rank if by_rank else _half_of_break_even(layers))
-        self.energy.set_value(shown.energy if shown.energy is not None else 0.9)
+        """Shows the chosen number within what every layer can take; the form where there are kernels."""
+        self.sizes["rank"].set_range(1, min((layer.full_rank for layer in layers), default=1))
+        self._settings = shown = settings or self.start(layers)
+        starts = {"rank": _half_of_break_even(layers), "energy": 0.9, "parameters": 0.5}
+        for name, editor in self.sizes.items():
+            chosen = getattr(shown, name)
+            editor.set_value(starts[name] if chosen is None else chosen)
+            if chosen is not None:
+                with QSignalBlocker(self.by):
+                    self.by.setCurrentIndex(self.by.findData(name))
+        self.form.set_value(shown.form)
         self._show_rows()
+        self.show_row(self.form, any(has_form(layer.shape, "tucker") for layer in layers))
 
     def start(self, layers: list[Layer]) -> RankSettings:
         """For one layer the rank that halves it, for several 90 % of the energy."""
         return RankSettings(rank=_half_of_break_even(layers)) if len(layers) == 1 else RankSettings(energy=0.9)
 
+    def _choose(self, name: str, value: Any) -> None:
+        self.edited.emit(RankSettings.model_validate({name: value, "form": self._settings.form}))
+
     def _choose_by(self) -> None:
         self._show_rows()
-        by_rank = self.by.currentData() == "rank"
-        editor = self.rank if by_rank else self.energy
-        self.edited.emit(RankSettings.model_validate({editor.spec.name: editor.value()}))
+        name = self.by.currentData()
+        self._choose(name, self.sizes[name].value())
         self.finished.emit()
 
     def _show_rows(self) -> None:
-        self.show_row(self.rank, self.by.currentData() == "rank")
-        self.show_row(self.energy, self.by.currentData() == "energy")
+        for name, editor in self.sizes.items():
+            self.show_row(editor, self.by.currentData() == name)
 
 
 class QuantizeForm(MethodForm):

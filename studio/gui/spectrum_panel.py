@@ -70,7 +70,7 @@ class SpectrumPanel(QWidget):
 
         Args:
             rank: the chosen rank, None when the layer keeps its full rank.
-            saving: what the layer's settings save, such as ``"−12.3 kB"``.
+            saving: what the rank saves, such as ``"−12.3 kB"``.
         """
         self._rank, self._saving = rank, saving
         if self._spectrum is not None:

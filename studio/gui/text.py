@@ -1,7 +1,7 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
 from studio.evaluation.result import Measurement
-from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings
+from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
 #: Typographic minus: as wide as the plus sign, so columns of differences line up.
 MINUS = "−"
@@ -126,11 +126,16 @@ def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
     if settings.prune is not None:
         chips.append(_sparsity(settings.prune))
     if settings.rank is not None:
-        rank, energy = settings.rank.rank, settings.rank.energy
-        chips.append(f"r{rank}" if rank is not None else f"{100 * (energy or 0):.4g} % E")
+        chips.append(_thinness(settings.rank))
     if settings.quantize is not None:
         chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}")
     return tuple(chips)
+
+
+def _thinness(settings: RankSettings) -> str:
+    if settings.parameters is not None:
+        return f"{100 * settings.parameters:.4g} % P"
+    return f"r{settings.rank}" if settings.rank is not None else f"{100 * (settings.energy or 0):.4g} % E"
 
 
 def _sparsity(settings: PruneSettings) -> str:

@@ -13,6 +13,7 @@ METHODS = ("prune", "channels", "n_m", "rank", "quantize")
 
 
 @dataclass(frozen=True)
+<<<<<<< ours
 class Share:
     """Channels of a layer that are coupled to other layers'.
 
@@ -45,6 +46,24 @@ class ChannelGroup:
     blocks: tuple[int, ...]
     members: tuple[str, ...]
     consumers: tuple[str, ...]
+=======
+class Axis:
+    """How a convolution moves along one axis.
+
+    Attributes:
+        size: of the input.
+        places: where the kernel is put: the size of the output.
+        stride: step from place to place.
+        padding: zeros in front of the input.
+        dilation: step from weight to weight.
+    """
+
+    size: int
+    places: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+>>>>>>> theirs
 
 
 @dataclass(frozen=True)
@@ -61,8 +80,12 @@ class Layer:
         bytes: bytes of the weight and bias as the original stores them (float32: 4 each).
         macs: multiply-accumulate operations for one sample.
         methods: for each of `METHODS`, `OK` or the reason in words why it cannot be applied.
+<<<<<<< ours
         outputs: which of its output channels belong to groups whose channels can be removed.
         inputs: the same of its input channels.
+=======
+        window: how a convolution moves along each axis of its kernel; empty for all others.
+>>>>>>> theirs
     """
 
     name: str
@@ -74,8 +97,12 @@ class Layer:
     bytes: int
     macs: int
     methods: Mapping[str, str] = field(default_factory=dict, hash=False)
+<<<<<<< ours
     outputs: tuple[Share, ...] = ()
     inputs: tuple[Share, ...] = ()
+=======
+    window: tuple[Axis, ...] = ()
+>>>>>>> theirs
 
     @property
     def matrix_shape(self) -> tuple[int, int]:

@@ -8,8 +8,13 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+<<<<<<< ours
 from studio.models.channels import Channels, find_channels
 from studio.models.layer import OK, Layer
+=======
+from studio.models.convolution import Conv, padding_amounts
+from studio.models.layer import OK, Axis, Layer
+>>>>>>> theirs
 from studio.models.model import weight_matrix
 
 KINDS: dict[type[nn.Module], str] = {
@@ -38,6 +43,7 @@ def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tupl
     trace = _Trace(graph)
     with torch.no_grad():
         trace.run(*inputs)
+<<<<<<< ours
     batch, channels = inputs[0].shape[0], find_channels(graph, inputs)
     layers = (_layer(name, graph.get_submodule(name), macs // batch) for name, macs in trace.macs.items())
     return tuple(_with_channels(layer, channels) for layer in layers)
@@ -50,14 +56,21 @@ def _with_channels(layer: Layer, channels: Channels) -> Layer:
     if layer.name in channels.outputs:
         reason = channels.reasons.get(layer.name, OK)
     return replace(layer, outputs=outputs, inputs=inputs, methods={**layer.methods, "channels": reason})
+=======
+    batch = inputs[0].shape[0]
+    return tuple(
+        _layer(name, graph.get_submodule(name), macs // batch, trace.windows[name]) for name, macs in trace.macs.items()
+    )
+>>>>>>> theirs
 
 
 @dataclass
 class _Trace(fx.Interpreter):
-    """Runs a graph and counts, for every layer, the multiply-accumulate operations of the whole batch."""
+    """Runs a graph and notes, for every layer, the multiply-accumulate operations of the whole batch and its window."""
 
     graph_module: fx.GraphModule
     macs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    windows: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__(self.graph_module)
@@ -67,6 +80,7 @@ class _Trace(fx.Interpreter):
         module = self.graph_module.get_submodule(target)
         if type(module) in KINDS:
             self.macs[target] += _macs(module, args[0], result)
+            self.windows[target] = _window(module, args[0], result)
         return result
 
 
@@ -82,7 +96,15 @@ def _macs(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
     return y.numel() // weight.shape[0] * weight.numel()
 
 
-def _layer(name: str, module: nn.Module, macs: int) -> Layer:
+def _window(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[Axis, ...]:
+    """How a convolution moves; other layers do not."""
+    if not isinstance(module, Conv):
+        return ()
+    before = padding_amounts(module)[-2::-2]
+    return tuple(map(Axis, x.shape[2:], y.shape[2:], module.stride, before, module.dilation))
+
+
+def _layer(name: str, module: nn.Module, macs: int, window: tuple[Axis, ...]) -> Layer:
     weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
     kind, groups = KINDS[type(module)], int(getattr(module, "groups", 1))
     shape = tuple(weight.shape)
@@ -99,6 +121,7 @@ def _layer(name: str, module: nn.Module, macs: int) -> Layer:
         bytes=_BYTES * parameters,
         macs=macs,
         methods=verdicts(kind, shape, groups),
+        window=window,
     )
 
 

@@ -5,12 +5,14 @@ what `studio.export` writes: a changed layer changes no name outside itself, so 
 uncompressed one plus the difference of each changed layer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from math import ceil, prod
 
-from studio.models.layer import Layer, ModelInfo
+from studio.models.layer import Axis, Layer, ModelInfo
+from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
 from studio.recipe.protobuf import node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import CONTAINER_BITS, LayerSettings, PruneSettings, QuantizeSettings
@@ -60,17 +62,17 @@ class ModelCost:
     layers: Mapping[str, LayerCost]
 
 
-def model_cost(info: ModelInfo, recipe: Recipe, ranks: Mapping[str, int], export_size: int) -> ModelCost:
+def model_cost(info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorization], export_size: int) -> ModelCost:
     """The cost of a model with a recipe.
 
     Args:
         info: the model.
         recipe: what is chosen.
-        ranks: rank of every layer whose settings give an energy, as far as it is known.
+        factors: how layers with a rank are split, as far as it is known.
         export_size: bytes of the uncompressed model as `studio.export` writes it.
     """
     settings = recipe.settings_of(info.layers)
-    costs = {layer.name: layer_cost(layer, settings[layer.name], ranks.get(layer.name)) for layer in info.layers}
+    costs = {layer.name: layer_cost(layer, settings[layer.name], factors.get(layer.name)) for layer in info.layers}
     changes = [(layer, costs[layer.name]) for layer in info.layers]
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)
@@ -85,36 +87,37 @@ def model_cost(info: ModelInfo, recipe: Recipe, ranks: Mapping[str, int], export
 
 
 @lru_cache(maxsize=8192)  # one edit changes one layer
-def layer_cost(layer: Layer, settings: LayerSettings, rank: int | None = None) -> LayerCost:
+def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | None = None) -> LayerCost:
     """The cost of one layer.
 
     Args:
         layer: the original.
         settings: in canonical form.
-        rank: what an energy comes to for this layer; a rank that the settings give goes first. While neither is
-            known the layer counts as it is, and a note says so.
+        factors: how it is split, if it has a rank. Where that is not known yet the matrix form counts, which holds as
+            many weights as any other may; an energy not known either leaves the layer as it is, with a note.
     """
     if settings.is_empty:
         return _unchanged(layer)
-    if settings.rank is not None:
-        rank = settings.rank.rank or rank
-        if rank is None:
+    if settings.rank is not None and factors is None:
+        weights = budget(settings.rank, layer.shape)
+        if weights is None:
             return _unchanged(layer, "the rank is not known before the layer's singular values are")
-    else:
-        rank = None
-    shapes = _stored_shapes(layer, rank)
+        factors = next(candidates(settings.rank, layer.shape, weights))
+    if settings.rank is None:
+        factors = None
+    shapes = _stored_shapes(layer, factors)
     zeros = _zeros(shapes.values(), settings)
     weights, original = sum(prod(shape) for shape in shapes.values()), prod(layer.shape)
     parameters = layer.parameters - original + weights
     before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * original)
     stored = sum(_stored_size(name, shape, settings.quantize) for name, shape in shapes.items())
-    size = layer.bytes + stored - before + (_nodes_added(layer) if rank is not None else 0)
+    size = layer.bytes + stored - before + (_nodes_added(layer, factors) if factors is not None else 0)
     return LayerCost(
         bytes=size,
         parameters=parameters,
         nonzeros=parameters - zeros,
-        macs=layer.macs * weights // original,
-        notes=tuple(_notes(layer, settings, rank, size, zeros)),
+        macs=layer.macs if factors is None else _macs(layer, factors),
+        notes=tuple(_notes(layer, settings, factors, size, zeros)),
     )
 
 
@@ -122,15 +125,22 @@ def _unchanged(layer: Layer, *notes: str) -> LayerCost:
     return LayerCost(layer.bytes, layer.parameters, layer.parameters, layer.macs, notes)
 
 
-def _stored_shapes(layer: Layer, rank: int | None) -> dict[str, tuple[int, ...]]:
-    """Shapes of the stored weights by name: the weight itself or its two factors."""
-    if rank is None:
+def _stored_shapes(layer: Layer, factors: Factorization | None) -> dict[str, tuple[int, ...]]:
+    """Shapes of the stored weights by name: the weight itself or its factors."""
+    if factors is None:
         return {f"{layer.name}.weight": layer.shape}
-    ones = (1,) * (len(layer.shape) - 2)
-    return {
-        f"{layer.name}.first.weight": (rank, *layer.shape[1:]),
-        f"{layer.name}.second.weight": (layer.shape[0], rank, *ones),
-    }
+    shapes = factors.shapes(layer.shape)
+    return {f"{layer.name}.{part}.weight": shape for part, shape in zip(PARTS, shapes, strict=False)}
+
+
+def _macs(layer: Layer, factors: Factorization) -> int:
+    """Factors before the one that moves along an axis work at every place of the input there."""
+    uses = Fraction(layer.macs, prod(layer.shape))
+    total = Fraction(0)
+    for i, shape in enumerate(factors.shapes(layer.shape)):
+        wider = [Fraction(a.size, a.places) for k, a in enumerate(layer.window) if i < carrier(factors.form, k)]
+        total += uses * prod(shape) * prod(wider, start=Fraction(1))
+    return int(total)
 
 
 def _zeros(shapes: Iterable[tuple[int, ...]], settings: LayerSettings) -> int:
@@ -162,39 +172,57 @@ def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings |
     return size
 
 
-def _nodes_added(layer: Layer) -> int:
-    """Bytes that the nodes of two factors take more than the one node of the layer."""
+def _nodes_added(layer: Layer, factors: Factorization) -> int:
+    """Bytes that the nodes of the factors take more than the one node of the layer."""
     name, bias = layer.name, [f"{layer.name}.bias"] if layer.has_bias else []
-    dimensions = len(layer.shape) - 2
-    kind, second_kind = ("Conv", "Conv") if dimensions else ("MatMul", "Gemm" if bias else "MatMul")
-    own: dict[str, int | tuple[int, ...]] = {}
-    if dimensions:
-        own["kernel_shape"] = (1,) * dimensions
-    elif bias:
-        own["transB"] = 1
-    whole = own | ({"pads": (1,) * 2 * dimensions} if max(layer.shape[2:], default=1) > 1 else {})
-    first, second = f"{name}.first", f"{name}.second"
-    return (
-        node_size(first, kind, (_INPUT, f"{first}.weight"), first, whole if dimensions else {})
-        + node_size(second, second_kind, (first, f"{second}.weight", *bias), name, own)
-        - node_size(name, second_kind, (_INPUT, f"{name}.weight", *bias), name, whole)
-    )
+    shapes = factors.shapes(layer.shape)
+    parts = [f"{name}.{part}" for part in PARTS[: len(shapes)]]
+    size, given = 0, _INPUT
+    for i, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+        last = i == len(parts) - 1
+        mine = [axis if carrier(factors.form, k) == i else None for k, axis in enumerate(layer.window)]
+        size += _layer_node(part, given, bias if last else [], name if last else part, shape, mine)
+        given = part
+    return size - _layer_node(name, _INPUT, bias, name, layer.shape, layer.window)
 
 
-def _notes(layer: Layer, settings: LayerSettings, rank: int | None, size: int, zeros: int) -> Iterator[str]:
+def _layer_node(
+    name: str, given: str, bias: Sequence[str], output: str, shape: Sequence[int], window: Sequence[Axis | None]
+) -> int:
+    """Bytes of the node of a layer or factor; None stands for an axis along which it does not move."""
+    inputs = (given, f"{name}.weight", *bias)
+    if len(shape) == 2:
+        return node_size(name, "Gemm" if bias else "MatMul", inputs, output, {"transB": 1} if bias else {})
+    moved = [axis or Axis(1, 1) for axis in window]
+    attributes: dict[str, Sequence[int]] = {"kernel_shape": shape[2:]}
+    for attribute, values, default in (
+        ("strides", [axis.stride for axis in moved], 1),
+        ("dilations", [axis.dilation for axis in moved], 1),
+        ("pads", [axis.padding for axis in moved] * 2, 0),
+    ):
+        if any(value != default for value in values):
+            attributes[attribute] = values
+    return node_size(name, "Conv", inputs, output, attributes)
+
+
+def _notes(
+    layer: Layer, settings: LayerSettings, factors: Factorization | None, size: int, zeros: int
+) -> Iterator[str]:
     if settings.prune:
         yield from _pruning_notes(settings.prune, zeros)
-    if rank is not None and rank >= layer.break_even_rank:
-        yield f"rank {rank} is above break-even {layer.break_even_rank:.1f}: two factors are larger than the layer"
+    larger = factors is not None and factors.weights(layer.shape) >= prod(layer.shape)
+    if factors is not None and larger:
+        rank = factors.ranks[0]
+        yield f"rank {rank} is above break-even {layer.break_even_rank:.1f}: the factors are no smaller than the layer"
     if settings.quantize:
         yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
         bits = settings.quantize.weight_bits
         if bits != CONTAINER_BITS[bits]:
             yield f"{bits}-bit weights take 4 bits each, the fewest that ONNX can store and run: no smaller than 4 bits"
         columns = layer.matrix_shape[1]
-        if settings.quantize.granularity == "group" and rank is None and settings.quantize.group_size >= columns:
+        if settings.quantize.granularity == "group" and factors is None and settings.quantize.group_size >= columns:
             yield f"a row holds only {columns} weights: one group is the whole row, as with channels"
-    if size > layer.bytes and (rank is None or rank < layer.break_even_rank):
+    if size > layer.bytes and not larger:
         yield "the layer is so small that names and scales take more bytes than its weights save"
 
 

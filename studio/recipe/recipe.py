@@ -8,6 +8,7 @@ from pydantic import Field
 
 from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import METHODS, Layer
+from studio.recipe.factorization import has_form
 from studio.recipe.settings import LayerSettings, Options, PruneSettings, Settings
 
 #: Methods of `LayerSettings`.
@@ -124,4 +125,11 @@ def _check_layer(layer: Layer, settings: LayerSettings) -> None:
         raise RecipeError(
             f"layers.{layer.name}.rank: {rank} is more than the layer's full rank {layer.full_rank}.",
             ("layers", layer.name, "rank"),
+        )
+    form = settings.rank.form if settings.rank else "auto"
+    if form != "auto" and not has_form(layer.shape, form):
+        raise RecipeError(
+            f"layers.{layer.name}.rank.form: {form} takes a kernel{' in two directions' * (form == 'spatial')}, "
+            f"and the layer's weight is {'×'.join(map(str, layer.shape))}.",
+            ("layers", layer.name, "rank", "form"),
         )

@@ -89,7 +89,10 @@ class PruneSettings(Settings):
 
 
 class RankSettings(Settings):
-    """The layer's matrix ``[out, in·k·k]`` replaced by two thin factors; exactly one of the two fields is given."""
+    """The layer replaced by thin factors; exactly one of `rank`, `energy` and `parameters` says how thin.
+
+    Rank and energy refer to the layer's matrix ``[out, in·k·k]``: other forms get as many weights as its two factors.
+    """
 
     rank: Annotated[int, Field(ge=1)] | None = Field(
         default=None, title="Rank", description="Number of singular values that are kept."
@@ -100,11 +103,26 @@ class RankSettings(Settings):
         description="Smallest rank whose squared singular values hold this share of the whole.",
         json_schema_extra={"unit": "%", "scale": 100},
     )
+    parameters: Annotated[float, Field(gt=0.0, le=1.0, strict=False)] | None = Field(
+        default=None,
+        title="Parameters",
+        description="Share of the layer's weights that the factors may hold.",
+        json_schema_extra={"unit": "%", "scale": 100},
+    )
+    form: Literal["auto", "matrix", "spatial", "tucker"] = Field(
+        default="auto",
+        title="Form",
+        description="How a convolution is split: its matrix, k×1 then 1×k, fewer channels around a small one (Tucker), "
+        "or whichever comes nearest with as many weights.",
+        json_schema_extra={
+            "labels": {"auto": "best", "matrix": "matrix", "spatial": "k×1, 1×k", "tucker": "Tucker"},
+        },
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.rank is None) == (self.energy is None):
-            raise ValueError("give either rank or energy")
+        if sum(value is not None for value in (self.rank, self.energy, self.parameters)) != 1:
+            raise ValueError("give one of rank, energy and parameters")
         return self
 
 

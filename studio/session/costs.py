@@ -8,6 +8,8 @@ from studio.analysis.views import Spectrum
 from studio.engine.door import Lane
 from studio.engine.requests import MeasureExportSize, ViewSpectrum
 from studio.recipe.cost import ModelCost, model_cost
+from studio.recipe.factorization import Factorization, budget, candidates
+from studio.recipe.settings import RankSettings
 from studio.session.asking import Asker
 from studio.session.project import Project
 
@@ -30,12 +32,14 @@ class Costs:
         self._asked: set[str] = set()
         self.cost: ModelCost | None = None
         self.spectra: dict[str, Spectrum] = {}
+        self._split: dict[str, tuple[RankSettings | None, Factorization]] = {}
 
     def begin(self, project: Project) -> None:
         """Forgets the last project, and asks how large this one is when the studio writes it."""
         self._project = project
         self._asked.clear()
         self.spectra.clear()
+        self._split.clear()
         self.renew(project)
 
         def known(size: int) -> None:
@@ -51,7 +55,7 @@ class Costs:
     def renew(self, project: Project) -> None:
         """Computes the cost anew; a rank chosen by energy asks for its layer's spectrum."""
         size = project.export_size or project.info.bytes
-        self.cost = model_cost(project.info, project.recipe, self._ranks(project), size)
+        self.cost = model_cost(project.info, project.recipe, self.factors(project), size)
 
     def view_spectrum(self, project: Project, layer: str) -> None:
         """Asks for a layer's singular values, unless they are known or on their way; `changed` tells of them."""
@@ -74,16 +78,29 @@ class Costs:
 
         self._asker.ask(ViewSpectrum(project.info.path, layer, project.info.skeleton), seen, failed)
 
-    def _ranks(self, project: Project) -> Mapping[str, int]:
-        ranks: dict[str, int] = {}
+    def learn(self, project: Project, factors: Mapping[str, Factorization]) -> None:
+        """Takes over how layers were split for the project's present choice."""
+        learnt = {name: (project.settings(name).rank, split) for name, split in factors.items()}
+        if learnt.items() <= self._split.items():
+            return
+        self._split |= learnt
+        self.renew(project)
+        self.changed.emit("size", "")
+
+    def factors(self, project: Project) -> Mapping[str, Factorization]:
+        """How layers with a rank are split, as far as it is known; a rank chosen by energy asks for its spectrum."""
+        known: dict[str, Factorization] = {}
         for layer in project.changed_layers():
             chosen = project.settings(layer.name).rank
             if chosen is None:
                 continue
-            if chosen.rank is not None:
-                ranks[layer.name] = chosen.rank
+            settings, split = self._split.get(layer.name, (None, None))
+            if split is not None and settings == chosen:
+                known[layer.name] = split
             elif chosen.energy is not None and layer.name in self.spectra:
-                ranks[layer.name] = self.spectra[layer.name].rank_for(chosen.energy)
-            else:
+                rank = self.spectra[layer.name].rank_for(chosen.energy)
+                weights = budget(chosen, layer.shape, rank) or 0
+                known[layer.name] = next(candidates(chosen, layer.shape, weights))
+            elif chosen.energy is not None:
                 self.view_spectrum(project, layer.name)
-        return ranks
+        return known

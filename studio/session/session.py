@@ -26,6 +26,7 @@ from studio.engine.requests import (
 from studio.errors import EngineStoppedError, StudioError
 from studio.models.layer import ModelInfo
 from studio.recipe.cost import ModelCost
+from studio.recipe.factorization import Factorization
 from studio.recipe.files import load_recipe, save_recipe
 from studio.resources import Sample
 from studio.session.asking import Asker, Dispatch
@@ -279,6 +280,11 @@ class Session:
         """Singular values by layer, as far as they were asked for."""
         return self._costs.spectra
 
+    @property
+    def factors(self) -> Mapping[str, Factorization]:
+        """How layers with a rank are split, as far as it is known."""
+        return self._costs.factors(self._required())
+
     def _tell_cost(self, kind: str, layer: str) -> None:
         self._note_measured()
         self.changed.emit(Change(frozenset({kind}), frozenset({layer} if layer else ())))
@@ -361,7 +367,10 @@ class Session:
 
     def _note_measured(self) -> None:
         project, result = self.project, self.preview.result
-        if project is not None and result is not None and result.finished:
+        if project is None or result is None:
+            return
+        self._costs.learn(project, result.factors)
+        if result.finished:
             self.variants.measured(project.history.state, result, self._size())
 
     def _required(self) -> Project:

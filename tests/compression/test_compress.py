@@ -7,6 +7,7 @@ from studio.compression.modules import Factored
 from studio.errors import RecipeError
 from studio.models.model import Model
 from studio.progress import Cancelled, Progress
+from studio.recipe.factorization import Factorization
 from studio.recipe.recipe import Recipe
 
 
@@ -64,7 +65,7 @@ def test_full_rank_and_fine_grids_change_nearly_nothing(
 ) -> None:
     full = compress(model, recipe(down={"rank": {"rank": 12}}, hidden={"rank": {"rank": 20}}), calibration=calibration)
     torch.testing.assert_close(outputs(full, samples), model.graph(samples), atol=1e-5, rtol=1e-4)
-    assert full.ranks == {"down": 12, "hidden": 20}
+    assert full.factors["hidden"] == Factorization("matrix", (20,))
 
 
 def test_the_effective_weight_reproduces_a_factored_convolution(
@@ -77,7 +78,7 @@ def test_the_effective_weight_reproduces_a_factored_convolution(
     x = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.conv2d(x, compressed.effective_weight("down"), None, 2, 1)
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
-    assert layer.rank == compressed.ranks["down"]
+    assert layer.factorization == compressed.factors["down"]
     assert compressed.effective_weight("stem") is not None
 
 
@@ -123,7 +124,7 @@ def test_one_edit_rebuilds_one_layer(model: Model, calibration: Calibration, mix
     second = compress(model, edited, calibration=calibration, previous=first)
     same = {n for n in second.settings if second.graph.get_submodule(n) is first.graph.get_submodule(n)}
     assert same == {"stem", "down", "hidden"}
-    assert second.ranks == first.ranks
+    assert second.factors == first.factors
 
 
 def test_in_a_sequential_fit_all_behind_an_edit_follow(
@@ -162,3 +163,17 @@ def test_work_stops_where_a_report_says_so(model: Model, calibration: Calibratio
     with pytest.raises(Cancelled):
         compress(model, every, calibration=calibration, report=report)
     assert [(p.done, p.total) for p in seen] == [(0, 5), (1, 5), (2, 5)]
+
+
+def test_the_best_form_is_never_farther_from_the_layer_than_its_matrix(model: Model, calibration: Calibration) -> None:
+    moment = calibration.moments["down"].double()
+    original = model.module("down").weight.detach().double().flatten(1)
+    errors = {}
+    for form in ("auto", "matrix", "spatial", "tucker"):
+        chosen = recipe(down={"rank": {"parameters": 0.5, "form": form}}, fit="layer")
+        compressed = compress(model, chosen, calibration=calibration)
+        assert compressed.factors["down"].weights(tuple(model.module("down").weight.shape)) <= original.numel() // 2
+        difference = compressed.effective_weight("down").double().flatten(1) - original
+        errors[form] = float(((difference @ moment) * difference).sum())
+    assert errors["auto"] in {errors["matrix"], errors["spatial"], errors["tucker"]}
+    assert errors["auto"] <= errors["matrix"]

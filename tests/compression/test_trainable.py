@@ -36,7 +36,7 @@ def test_training_moves_every_layer_but_those_to_be_kept(model: Model, mixed: Re
     }
     assert moved == {"stem", "depthwise", "down", "hidden"}
     assert frozen.settings == compressed.settings
-    assert frozen.ranks == compressed.ranks
+    assert frozen.factors == compressed.factors
 
 
 def test_masks_factors_and_grids_are_intact_after_training(model: Model, mixed: Recipe, samples: torch.Tensor) -> None:

@@ -33,7 +33,7 @@ def test_the_same_recipe_gives_exactly_what_was_saved(
     path = save_weights(trained, tmp_path)
     loaded = compress(model, mixed, weights=path)
     assert torch.equal(loaded.graph(samples), trained.graph(samples))
-    assert loaded.ranks == trained.ranks
+    assert loaded.factors == trained.factors
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -8,6 +8,7 @@ from onnx import TensorProto, numpy_helper
 from studio.compression.compress import compress
 from studio.export.onnx_file import onnx_bytes
 from studio.recipe.cost import model_cost
+from studio.recipe.factorization import has_form
 from studio.recipe.recipe import Recipe
 
 NETWORKS = ("convolutions", "tokens", "waves")
@@ -67,8 +68,47 @@ def test_every_method_gives_the_predicted_bytes_and_the_previewed_outputs(networ
         content = onnx_bytes(compressed.graph, model.info)
         onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
         np.testing.assert_allclose(_run(content, x[0]), compressed.graph(*x).detach(), atol=2e-6)
-        predicted = model_cost(model.info, recipe, compressed.ranks, len(original)).bytes
+        predicted = model_cost(model.info, recipe, compressed.factors, len(original)).bytes
         assert abs(predicted - len(content)) <= 4
+
+
+@pytest.mark.parametrize("form", ["spatial", "tucker"])
+@pytest.mark.parametrize("behind", [{}, {"prune": {"ratio": 0.4}, "quantize": {"weight_bits": 4}}])
+@pytest.mark.parametrize("network", ["convolutions", "waves"])
+def test_every_form_of_factors_gives_the_predicted_bytes_and_the_previewed_outputs(network, behind, form, make_model):
+    model = make_model(network)
+    x = model.example(5)
+    recipe = _recipe({"rank": {"parameters": 0.6, "form": form}, **behind})
+    compressed = compress(model, recipe)
+    split = {name: factors for name, factors in compressed.factors.items() if factors.form == form}
+    possible = [layer for layer in model.info.layers if layer.allows("rank") and has_form(layer.shape, form)]
+    assert set(split) == {layer.name for layer in possible}
+    content = onnx_bytes(compressed.graph, model.info)
+    np.testing.assert_allclose(_run(content, x[0]), compressed.graph(*x).detach(), atol=2e-6)
+    predicted = model_cost(model.info, recipe, compressed.factors, len(onnx_bytes(model.graph, model.info))).bytes
+    assert abs(predicted - len(content)) <= 4
+
+
+@pytest.mark.parametrize("form", ["matrix", "spatial", "tucker"])
+def test_the_arithmetic_of_factors_is_that_of_the_places_they_work_at(form, make_model):
+    model = make_model("convolutions")
+    recipe = _recipe({"rank": {"parameters": 0.6, "form": form}})
+    compressed = compress(model, recipe)
+    counted = dict.fromkeys(compressed.factors, 0)
+
+    def count(name, part):
+        def hook(_module, _inputs, output):
+            weight = part.effective_weight()
+            counted[name] += weight[0].numel() * output.numel()
+
+        part.register_forward_hook(hook)
+
+    for name in compressed.factors:
+        for part in compressed.graph.get_submodule(name).parts:
+            count(name, part)
+    compressed.graph(*model.example(1))
+    cost = model_cost(model.info, recipe, compressed.factors, 0)
+    assert {name: cost.layers[name].macs for name in counted} == counted
 
 
 def test_weights_are_stored_as_the_very_integers_of_the_preview(make_model):

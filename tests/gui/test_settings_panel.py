@@ -115,7 +115,7 @@ def test_a_rank_may_be_chosen_by_energy(panel, opened, selection):
     opened.view_spectrum("block1.conv1")
     opened.edit_layers(["block1.conv1"], "Rank", rank=RankSettings(rank=4))
     form = panel.sections["rank"].form
-    assert form.rank.value() == 4
+    assert form.sizes["rank"].value() == 4
     form.by.setCurrentIndex(1)
     assert opened.project.settings("block1.conv1").rank == RankSettings(energy=0.9)
 

@@ -4,6 +4,7 @@ from onnx import TensorProto, helper
 
 from studio.models.layer import OK, Layer, ModelInfo
 from studio.recipe.cost import layer_cost, model_cost
+from studio.recipe.factorization import Factorization
 from studio.recipe.protobuf import node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
@@ -83,7 +84,7 @@ def test_a_rank_stores_two_factors():
 def test_a_rank_above_break_even_says_so():
     cost = layer_cost(LINEAR, _settings(rank={"rank": 40}))
     assert cost.bytes > LINEAR.bytes
-    assert cost.notes == ("rank 40 is above break-even 32.0: two factors are larger than the layer",)
+    assert cost.notes == ("rank 40 is above break-even 32.0: the factors are no smaller than the layer",)
 
 
 def test_zeros_are_stored():
@@ -123,7 +124,9 @@ def test_an_energy_needs_its_rank_and_says_so_until_then():
     settings = _settings(rank={"energy": 0.9})
     assert layer_cost(LINEAR, settings).bytes == LINEAR.bytes
     assert "not known" in layer_cost(LINEAR, settings).notes[0]
-    assert layer_cost(LINEAR, settings, 8) == layer_cost(LINEAR, _settings(rank={"rank": 8}))
+    assert layer_cost(LINEAR, settings, Factorization("matrix", (8,))) == layer_cost(
+        LINEAR, _settings(rank={"rank": 8})
+    )
 
 
 def test_a_layer_too_small_to_gain_says_so():
