@@ -10,10 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
-<<<<<<< ours
 from dataclasses import asdict, replace
-=======
->>>>>>> theirs
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -370,21 +367,8 @@ def _source(
     return Source(model, chosen, None, calibration or data, skeleton), info
 
 
-<<<<<<< ours
-def _cost(engine: Engine, info: ModelInfo, recipe: Recipe) -> ModelCost:
-    ranks = {}
-    for layer in info.layers:
-        chosen = recipe.settings_for(layer).rank
-        if chosen is not None:
-            energy = chosen.energy
-            ranks[layer.name] = chosen.rank or _ask(
-                engine, ViewSpectrum(info.path, layer.name, info.skeleton)
-            ).rank_for(energy or 1.0)
-    return model_cost(info, recipe, ranks, _ask(engine, MeasureExportSize(info.path, info.skeleton)))
-=======
 def _cost(engine: Engine, info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorization]) -> ModelCost:
-    return model_cost(info, recipe, factors, _ask(engine, MeasureExportSize(info.path)))
->>>>>>> theirs
+    return model_cost(info, recipe, factors, _ask(engine, MeasureExportSize(info.path, info.skeleton)))
 
 
 def _original(result: Result) -> Measurement:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from studio.compression.solver import damped, inverse_factor, solve_kept
+from studio.compression.solver import damped, inverse_factor, row_errors, solve_kept
 from studio.recipe.settings import PruneSettings
 
 #: Rounds in which the zeros are chosen when inputs are known: after each one the kept weights are solved anew, so
@@ -13,6 +13,9 @@ _ROUNDS = 8
 
 #: Steps of the solver between two rounds; after the last one it goes on to the end.
 _STEPS = 4
+
+#: Rounds in which weights of a group change places; later ones gain next to nothing.
+_EXCHANGES = 12
 
 
 def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor, Tensor]:
@@ -43,7 +46,61 @@ def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor,
         share = 1 - (1 - done / _ROUNDS) ** 3  # many at first, few at last: Zhu & Gupta 2017, arXiv 1710.01878
         keep = _keep_all_but(round(count * share), _within(settings, pruned**2 / cost))
         pruned = solve_kept(wanted, seen, pruned, keep, steps=_STEPS)
-    return solve_kept(wanted, seen, pruned, keep).double(), keep
+    pruned = solve_kept(wanted, seen, pruned, keep)
+    if settings.kind == "n_m":
+        pruned, keep = _exchanged(wanted, seen, pruned, keep, settings.m)
+    return pruned.double(), keep
+
+
+def _exchanged(W: Tensor, H: Tensor, pruned: Tensor, keep: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Kept and dropped weights of a group change places as long as that brings their row nearer.
+
+    In every round each row tries the exchanges that promise most, one a group, in a share of its groups that is
+    halved whenever no row gains; it takes them all or, when the solved row is no better, none.
+    """
+    groups = -(-keep.shape[-1] // m)
+    share = 0.5
+    least = row_errors(W - pruned, H)
+    for _ in range(_EXCHANGES):
+        tried = _exchange(W, H, pruned, keep, m, max(1, int(share * groups)))
+        solved = solve_kept(W, H, pruned, tried)
+        error = row_errors(W - solved, H)
+        better = error < least
+        least = torch.where(better, error, least)
+        keep = torch.where(better[..., None], tried, keep)
+        pruned = torch.where(better[..., None], solved, pruned)
+        share /= 2
+    return pruned, keep
+
+
+def _exchange(W: Tensor, H: Tensor, pruned: Tensor, keep: Tensor, m: int, most: int) -> Tensor:
+    """The mask with the best exchange, all other weights staying as they are, in the `most` best groups of a row.
+
+    Dropping the solved weight wⱼ and taking up the best value at i changes the error by
+    ``Hⱼⱼ wⱼ² − (gᵢ + wⱼ Hᵢⱼ)² / Hᵢᵢ``, with the gradient ``g = (W − Ŵ) H``.
+    """
+    columns = W.shape[-1]
+    power = _in_groups(H.diagonal(dim1=-2, dim2=-1), m, 1.0)[:, None]
+    blocks = -(-columns // m)
+    square = F.pad(H, (0, blocks * m - columns, 0, blocks * m - columns)).reshape(-1, blocks, m, blocks, m)
+    within = square.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)[:, None]  # [groups, 1, blocks, m, m]
+    gradient, weight, kept = (_in_groups(values, m) for values in ((W - pruned) @ H, pruned, keep))
+    taken = (gradient[..., :, None] + weight[..., None, :] * within).square() / power[..., :, None]
+    change = (power * weight.square())[..., None, :] - taken  # [groups, rows, blocks, i, j]
+    real = _in_groups(torch.ones_like(keep), m)
+    possible = (real & ~kept)[..., :, None] & kept[..., None, :]
+    gain, pair = change.masked_fill(~possible, torch.inf).flatten(-2).min(-1)
+    chosen = torch.zeros_like(gain, dtype=torch.bool).scatter_(-1, gain.topk(most, largest=False).indices, True)
+    chosen &= gain.isfinite()
+    i, j = (F.one_hot(index, m).bool() & chosen[..., None] for index in (pair // m, pair % m))
+    exchanged: Tensor = ((kept | i) & ~j).flatten(-2)[..., :columns]
+    return exchanged
+
+
+def _in_groups(values: Tensor, m: int, missing: float = 0.0) -> Tensor:
+    """``[…, n]`` as ``[…, groups, m]``, what is missing from the last group filled in."""
+    padded = F.pad(values, (0, -values.shape[-1] % m), value=missing)
+    return padded.reshape(*padded.shape[:-1], -1, m)
 
 
 def _within(settings: PruneSettings, saliency: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class PruneForm(MethodForm):
 
     def __init__(self) -> None:
         super().__init__()
-        self._settings = PruneSettings()
+        self._settings = self.start([])
         self.editors = {name: make_editor(spec) for name, spec in field_specs(PruneSettings).items()}
         for name, editor in self.editors.items():
             self.add(editor)

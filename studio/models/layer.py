@@ -13,7 +13,6 @@ METHODS = ("prune", "channels", "n_m", "rank", "quantize")
 
 
 @dataclass(frozen=True)
-<<<<<<< ours
 class Share:
     """Channels of a layer that are coupled to other layers'.
 
@@ -46,7 +45,9 @@ class ChannelGroup:
     blocks: tuple[int, ...]
     members: tuple[str, ...]
     consumers: tuple[str, ...]
-=======
+
+
+@dataclass(frozen=True)
 class Axis:
     """How a convolution moves along one axis.
 
@@ -63,7 +64,6 @@ class Axis:
     stride: int = 1
     padding: int = 0
     dilation: int = 1
->>>>>>> theirs
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,9 @@ class Layer:
         bytes: bytes of the weight and bias as the original stores them (float32: 4 each).
         macs: multiply-accumulate operations for one sample.
         methods: for each of `METHODS`, `OK` or the reason in words why it cannot be applied.
-<<<<<<< ours
         outputs: which of its output channels belong to groups whose channels can be removed.
         inputs: the same of its input channels.
-=======
         window: how a convolution moves along each axis of its kernel; empty for all others.
->>>>>>> theirs
     """
 
     name: str
@@ -97,12 +94,9 @@ class Layer:
     bytes: int
     macs: int
     methods: Mapping[str, str] = field(default_factory=dict, hash=False)
-<<<<<<< ours
     outputs: tuple[Share, ...] = ()
     inputs: tuple[Share, ...] = ()
-=======
     window: tuple[Axis, ...] = ()
->>>>>>> theirs
 
     @property
     def matrix_shape(self) -> tuple[int, int]:

@@ -8,13 +8,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-<<<<<<< ours
 from studio.models.channels import Channels, find_channels
-from studio.models.layer import OK, Layer
-=======
 from studio.models.convolution import Conv, padding_amounts
 from studio.models.layer import OK, Axis, Layer
->>>>>>> theirs
 from studio.models.model import weight_matrix
 
 KINDS: dict[type[nn.Module], str] = {
@@ -43,9 +39,10 @@ def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tupl
     trace = _Trace(graph)
     with torch.no_grad():
         trace.run(*inputs)
-<<<<<<< ours
     batch, channels = inputs[0].shape[0], find_channels(graph, inputs)
-    layers = (_layer(name, graph.get_submodule(name), macs // batch) for name, macs in trace.macs.items())
+    layers = (
+        _layer(name, graph.get_submodule(name), macs // batch, trace.windows[name]) for name, macs in trace.macs.items()
+    )
     return tuple(_with_channels(layer, channels) for layer in layers)
 
 
@@ -56,12 +53,6 @@ def _with_channels(layer: Layer, channels: Channels) -> Layer:
     if layer.name in channels.outputs:
         reason = channels.reasons.get(layer.name, OK)
     return replace(layer, outputs=outputs, inputs=inputs, methods={**layer.methods, "channels": reason})
-=======
-    batch = inputs[0].shape[0]
-    return tuple(
-        _layer(name, graph.get_submodule(name), macs // batch, trace.windows[name]) for name, macs in trace.macs.items()
-    )
->>>>>>> theirs
 
 
 @dataclass

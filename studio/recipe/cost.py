@@ -209,7 +209,7 @@ def _notes(
     layer: Layer, settings: LayerSettings, factors: Factorization | None, size: int, zeros: int
 ) -> Iterator[str]:
     if settings.prune:
-        yield from _pruning_notes(settings.prune, zeros)
+        yield from _pruning_notes(settings.prune, zeros, layer.matrix_shape[1] if factors is None else 0)
     larger = factors is not None and factors.weights(layer.shape) >= prod(layer.shape)
     if factors is not None and larger:
         rank = factors.ranks[0]
@@ -226,9 +226,13 @@ def _notes(
         yield "the layer is so small that names and scales take more bytes than its weights save"
 
 
-def _pruning_notes(prune: PruneSettings, zeros: int) -> Iterator[str]:
+def _pruning_notes(prune: PruneSettings, zeros: int, columns: int) -> Iterator[str]:
     yield "zeros are stored and multiplied: neither the file nor the arithmetic shrinks"
     if prune.kind == "n_m" and zeros:
         yield f"runtimes on a CPU make no use of {prune.n}:{prune.m} zeros; some accelerators do, with 2:4"
     elif prune.kind == "n_m":
         yield f"no row holds more than {prune.n} weights: {prune.n}:{prune.m} leaves all of them"
+    rest = columns % prune.m
+    if prune.kind == "n_m" and zeros and rest:
+        kept = min(prune.n, rest)
+        yield f"the last group of a row's {columns} weights holds only {rest}, of which {kept} stay"

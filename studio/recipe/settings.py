@@ -65,6 +65,8 @@ class PruneSettings(Settings):
         foreign = sorted(self.model_fields_set - {"kind", *valid})
         if foreign:
             raise ValueError(f"'{foreign[0]}' does not go with kind {self.kind}, which takes {' and '.join(valid)}")
+        if not self.model_fields_set.issuperset(valid):  # the defaults are for the window: a file says what it wants
+            raise ValueError(f"kind {self.kind} needs {' and '.join(valid)}")
         if self.n >= self.m:
             raise ValueError(f"n must be less than m: {self.n} of {self.m} leaves nothing to prune")
         return self

@@ -120,5 +120,5 @@ def test_the_chosen_pattern_is_near_the_best_of_all() -> None:
     errors = torch.stack([row_errors(W - solve_kept(W, H, W, mask, tolerance=1e-9), H) for mask in masks])
     best = errors.amin(0).sum()
     assert best <= known + 1e-6
-    assert known - best < 0.5 * (plain - best)
-    assert known < 0.5 * errors.median(0).values.sum()
+    assert known < 1.3 * best
+    assert known < 0.3 * plain

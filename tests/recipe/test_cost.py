@@ -105,6 +105,13 @@ def test_n_of_m_counts_the_rows_of_each_factor():
     assert cost.parameters - cost.nonzeros == 6 * 36 + 16 * 2
 
 
+def test_a_shorter_last_group_is_told():
+    nine = Layer("depthwise", "conv2d", (8, 1, 3, 3), 8, False, 72, 288, 72, {"n_m": OK})
+    cost = layer_cost(nine, _settings(prune={"kind": "n_m", "n": 2, "m": 4}))
+    assert cost.nonzeros == 8 * (2 + 2 + 1)
+    assert "the last group of a row's 9 weights holds only 1, of which 1 stay" in cost.notes
+
+
 def test_n_of_m_that_leaves_everything_says_so():
     short = Layer("short", "linear", (8, 2), 1, False, 16, 64, 16, {"n_m": OK})
     cost = layer_cost(short, _settings(prune={"kind": "n_m", "n": 2, "m": 4}))

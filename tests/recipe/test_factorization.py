@@ -79,6 +79,6 @@ def test_naming_a_layer_and_asking_for_a_form_it_cannot_have_is_an_error():
     layer = Layer("head", "linear", (8, 6), 1, True, 56, 224, 48, {"rank": OK})
     recipe = Recipe.model_validate({"layers": {"head": {"rank": {"rank": 2, "form": "tucker"}}}})
     with pytest.raises(
-        RecipeError, match="layers.head.rank.form: tucker takes a kernel, and the layer's weight is 8×6"
+        RecipeError, match=r"layers.head.rank.form: tucker takes a kernel, and the layer's weight is 8×6"
     ):
         recipe.check([layer])

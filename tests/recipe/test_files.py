@@ -68,6 +68,8 @@ def test_an_explicit_null_survives_saving(tmp_path: Path):
         ("layers: {a: {prune: {kind: n_m, ratio: 0.5}}}\n", "'ratio' does not go with kind n_m, which takes n and m"),
         ("layers: {a: {prune: {n: 2, m: 4}}}\n", "'m' does not go with kind unstructured, which takes ratio"),
         ("layers: {a: {quantize: {granularity: chanel}}}\n", "Did you mean 'channel'?"),
+        ("layers: {a: {prune: {}}}\n", ":1: layers.a.prune: kind unstructured needs ratio"),
+        ("layers: {a: {prune: {kind: n_m, n: 2}}}\n", ":1: layers.a.prune: kind n_m needs n and m"),
         ("layers: {a: {rank: {}}}\n", "give one of rank, energy and parameters"),
         ("layers: {a: {rank: {rank: 3, energy: 0.5}}}\n", "give one of rank, energy and parameters"),
         ("studio: 2\n", ":1: studio"),

@@ -71,7 +71,7 @@ def test_the_zeros_of_n_of_m_are_counted_group_by_group(columns: int, zeros: int
 
 
 @pytest.mark.parametrize(
-    "prune", [PruneSettings(kind="n_m", n=1, m=4), PruneSettings(kind="n_m"), PruneSettings(ratio=0.5)]
+    "prune", [PruneSettings(kind="n_m", n=1, m=4), PruneSettings(kind="n_m", n=2, m=4), PruneSettings(ratio=0.5)]
 )
 def test_pruning_that_is_written_in_full_holds_only_what_goes_with_its_pattern(prune: PruneSettings):
     assert set(prune.model_dump()) == ({"kind", "n", "m"} if prune.kind == "n_m" else {"kind", "ratio"})
@@ -99,7 +99,7 @@ def test_with_layer_returns_another_recipe_and_leaves_the_first_alone():
         ({"kinds": {"linea": {"keep": True}}}, "no 'linea' layers; it has linear. Did you mean 'linear'?"),
         ({"layers": {"layer1": {"rank": {"rank": 7}}}}, "layers.layer1.rank: 7 is more than the layer's full rank 6"),
         ({"layers": {"layer2": {"prune": {"ratio": 0.5}}}}, "layers.layer2.prune: depthwise"),
-        ({"layers": {"layer2": {"prune": {"kind": "n_m"}}}}, "layers.layer2.prune: no neighbours"),
+        ({"layers": {"layer2": {"prune": {"kind": "n_m", "n": 2, "m": 4}}}}, "layers.layer2.prune: no neighbours"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_model_says_where_and_why(plain: dict[str, object], message: str):
