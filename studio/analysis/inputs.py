@@ -44,9 +44,10 @@ def input_rows(layer: HasRows, x: Tensor) -> Tensor:
     spatial = len(layer.kernel_size)
     patches = patches.reshape(len(x), layer.groups, -1, *patches.shape[2:])  # splits the channels; still a view
     positions, kernel = range(3, 3 + spatial), range(3 + spatial, 3 + 2 * spatial)
-    patches = patches.permute(1, 0, *positions, 2, *kernel)
     columns = layer.in_channels // layer.groups * torch.Size(layer.kernel_size).numel()
-    return patches.reshape(layer.groups, -1, columns)
+    # copied column by column, along which neighbours in the input stay neighbours: several times faster than by row
+    patches = patches.permute(1, 2, *kernel, 0, *positions)
+    return patches.reshape(layer.groups, columns, -1).mT
 
 
 def output_rows(layer: HasRows, y: Tensor) -> Tensor:

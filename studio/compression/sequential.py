@@ -7,7 +7,7 @@ its constraint allows. One pass does for all layers.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ def fit_in_order(
     graph: fx.GraphModule,
     plan: Mapping[str, LayerSettings],
     ready: Mapping[str, CompressedLayer],
-    batches: tuple[Batch, ...],
+    batches: Sequence[Batch],
     report: Report,
 ) -> dict[str, CompressedLayer]:
     """Fits the layers of `plan` one after the other.
@@ -109,7 +109,7 @@ class Lanes:
 class _SideBySide:
     """Runs a graph node by node in both models; values go when nothing needs them any more."""
 
-    def __init__(self, graph: fx.GraphModule, batches: tuple[Batch, ...]) -> None:
+    def __init__(self, graph: fx.GraphModule, batches: Sequence[Batch]) -> None:
         self._interpreter = fx.Interpreter(graph)
         self._batches = range(len(batches))
         self._feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])

@@ -16,7 +16,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from studio.analysis.calibration import Calibration, calibrate
+from studio.analysis.calibration import Calibration
+from studio.analysis.calibration_cache import remembered_calibration
 from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
@@ -39,6 +40,7 @@ from studio.engine.requests import (
     ViewWeights,
 )
 from studio.errors import StudioError
+from studio.evaluation.batches import Batches
 from studio.evaluation.data import Dataset, open_data
 from studio.evaluation.evaluate import Reference, measure, torch_predict
 from studio.evaluation.result import Result
@@ -248,9 +250,8 @@ class Workspace:
         data = self._dataset(source.calibration, model)
         count = min(options.calibration_samples, len(data))
         key = (model.info.fingerprint, _version(source.calibration), count)
-        starts = range(0, count, CALIBRATION_BATCH)
-        batches = (data.inputs(range(start, min(start + CALIBRATION_BATCH, count))) for start in starts)
-        return self._calibrations.get(key, lambda: calibrate(model, batches, report=report))
+        batches = Batches(data, count, CALIBRATION_BATCH)
+        return self._calibrations.get(key, lambda: remembered_calibration(model, batches, report))
 
 
 def _key(recipe: Recipe) -> str:

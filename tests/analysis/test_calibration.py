@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -6,18 +6,19 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from studio.analysis import calibration
-from studio.analysis.calibration import RunningMoments, calibrate
+from studio.analysis.calibration import RunningMoments, calibrate, calibration_fingerprint
 from studio.analysis.inputs import input_rows, output_rows
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.layers import layer_table
 from studio.models.model import Model
-from studio.progress import Progress
+from studio.progress import Cancelled, Progress
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(6, 4), (5, 6)),
     "linear over tokens": (lambda: nn.Linear(6, 4), (5, 3, 6)),
     "conv1d": (lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1), (5, 4, 11)),
     "conv2d": (lambda: nn.Conv2d(4, 6, 3, stride=(2, 1), padding=(1, 0), dilation=2), (5, 4, 9, 10)),
+    "depthwise conv2d": (lambda: nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4), (5, 4, 7, 8)),
     "grouped conv2d": (lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2), (5, 4, 7, 7)),
     "same padding": (lambda: nn.Conv2d(4, 6, (3, 2), padding="same"), (5, 4, 7, 7)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2, padding=1), (5, 2, 4, 5, 6)),
@@ -62,6 +63,23 @@ def test_large_inputs_are_taken_in_slices_with_the_same_result(monkeypatch: pyte
     torch.testing.assert_close(sliced.cross, whole.cross, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_moments_are_as_exact_as_the_module_says(offset: float) -> None:
+    """Against float64 throughout, over far more rows than a batch has; inputs all of one sign are the worst case."""
+    torch.manual_seed(0)
+    moments = RunningMoments(nn.Linear(24, 2))
+    reference, rows = torch.zeros(24, 24, dtype=torch.float64), 0
+    for _ in range(4):
+        x = torch.relu(torch.randn(60_000, 24) + offset)
+        moments.add(x)
+        reference += x.double().mT @ x.double()
+        rows += len(x)
+    reference /= rows
+    size = reference.diagonal().sqrt()
+    error = (moments.second[0] - reference).abs() / (size[:, None] * size)
+    assert 0 < error.max() < 2e-6
+
+
 class TwiceUsed(nn.Module):
     """One layer called twice, and a grouped convolution."""
 
@@ -100,3 +118,22 @@ def test_the_fingerprint_follows_the_samples() -> None:
     model, x = small_model(), torch.randn(4, 4, 8)
     prints = [calibrate(model, [(given,)]).fingerprint for given in (x, x.clone(), x + 1)]
     assert prints[0] == prints[1] != prints[2]
+    assert calibration_fingerprint(model, [(x,)]) == prints[0]
+
+
+def test_samples_are_asked_for_batch_by_batch_and_can_be_cancelled() -> None:
+    class Counted(list[tuple[torch.Tensor, ...]]):
+        asked = 0
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+            for batch in super().__iter__():
+                self.asked += 1
+                yield batch
+
+    def stop(_progress: Progress) -> None:
+        raise Cancelled
+
+    batches = Counted([(torch.randn(4, 4, 8),)] * 3)
+    with pytest.raises(Cancelled):
+        calibrate(small_model(), batches, stop)
+    assert batches.asked == 1

@@ -138,7 +138,7 @@ def run(case: Case, folder: Path, only: list[str], samples: int | None, out: Con
     """Measures and prints one model's table."""
     model: Model = open_model(folder / case.model)
     test, data = (open_data(folder / path, model.info) for path in (case.test, case.calibration))
-    calibration: Calibration = calibrate(model, batches(data))
+    calibration: Calibration = calibrate(model, list(batches(data)))
     reference = Reference(torch_predict(model.graph))
     original = measure(torch_predict(model.graph), test, samples=samples).metric
     table = Table("setting", title=f"{case.title}: {original.value:.2f} % on {original.samples:,} samples")
