@@ -349,8 +349,11 @@ def _engine() -> Engine:
 
 def _ask(engine: Engine, request: Request[Answer]) -> Answer:
     """The answer to `request`, with a progress bar while a person may be watching."""
-    with progress_bar() as report:
-        return engine.start(request, report=report).result()
+    try:
+        with progress_bar() as report:
+            return engine.start(request, report=report).result()
+    except KeyboardInterrupt as interrupt:  # Typer would end without a word
+        raise Cancelled from interrupt
 
 
 def _source(

@@ -247,19 +247,10 @@ class _Run:
         )
 
     def _message(self) -> str:
-        left = (time.monotonic() - self._started) / self._step * (self._total - self._step)
         epoch = min(self._step // self._steps_per_epoch + 1, self._settings.epochs)
-        return f"epoch {epoch} of {self._settings.epochs}, {_duration(left)} left"
+        return f"epoch {epoch} of {self._settings.epochs}"
 
 
 def _on(graph: fx.GraphModule, device: torch.device) -> fx.GraphModule:
     """The graph on `device`: itself where it is there already, otherwise a copy, as a model is never changed."""
     return graph if device.type == "cpu" else copy.deepcopy(graph).to(device)
-
-
-def _duration(seconds: float) -> str:
-    """A duration in words short enough for a progress bar."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

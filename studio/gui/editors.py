@@ -7,7 +7,8 @@ by `finished` once the hand has let go.
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QHBoxLayout, QSlider, QWidget
+from PySide6.QtGui import QValidator
+from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QHBoxLayout, QSlider, QToolTip, QWidget
 
 from studio.gui.fields import FieldSpec
 from studio.gui.labels import label
@@ -53,6 +54,25 @@ class _PlainSpinBox(QDoubleSpinBox):
         """The value with thousands separators, as short as it can be."""
         text = f"{value:,.{self.decimals()}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        """Lets a number out of range be typed to its end: what it becomes is settled with the whole of it in sight."""
+        number, valid = self._number(text)
+        if valid and not self.minimum() <= number <= self.maximum():
+            return QValidator.State.Intermediate, text, position
+        return super().validate(text, position)
+
+    def fixup(self, text: str) -> str:
+        """The nearest number in range, with the limits in words."""
+        number, valid = self._number(text)
+        if not valid:
+            return super().fixup(text)
+        low, high = self.textFromValue(self.minimum()), self.textFromValue(self.maximum())
+        QToolTip.showText(self.mapToGlobal(self.rect().bottomLeft()), f"Between {low} and {high}{self.suffix()}", self)
+        return self.textFromValue(min(max(number, self.minimum()), self.maximum())) + self.suffix()
+
+    def _number(self, text: str) -> tuple[float, bool]:
+        return self.locale().toDouble(text.removesuffix(self.suffix()).strip())
 
 
 class NumberEditor(FieldEditor):

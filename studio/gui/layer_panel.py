@@ -7,6 +7,7 @@ from studio.analysis.views import Spectrum, WeightView
 from studio.gui.savings import method_saving
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import SpectrumPanel
+from studio.gui.text import factors_text
 from studio.gui.theme import Theme
 from studio.gui.weights_panel import WeightsPanel
 from studio.models.layer import OK
@@ -91,8 +92,11 @@ class LayerPanel(QWidget):
             return
         rank = chosen.rank if chosen.energy is None else spectrum.rank_for(chosen.energy)
         weights = budget(chosen, described.shape, rank) or 0
+        saving = method_saving(self._session, [described], "rank")
+        split = self._session.factors.get(layer)
         self.spectrum.show_rank(
-            largest("matrix", described.shape, weights).ranks[0], method_saving(self._session, [described], "rank")
+            largest("matrix", described.shape, weights).ranks[0],
+            f"{saving}, {factors_text(split)}" if split is not None else saving,
         )
 
     def _choose_rank(self, rank: int) -> None:

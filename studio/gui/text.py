@@ -1,6 +1,7 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
 from studio.evaluation.result import Measurement
+from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
 #: Typographic minus: as wide as the plus sign, so columns of differences line up.
@@ -130,6 +131,12 @@ def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
     if settings.quantize is not None:
         chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}")
     return tuple(chips)
+
+
+def factors_text(factors: Factorization) -> str:
+    """How a layer was split: ``"as k×1, 1×k of rank 36"``."""
+    form = {"matrix": "its matrix", "spatial": "k×1, 1×k", "tucker": "Tucker"}[factors.form]
+    return f"as {form} of rank {' and '.join(map(str, factors.ranks))}"
 
 
 def _thinness(settings: RankSettings) -> str:

@@ -1,4 +1,5 @@
 import pytest
+from PySide6.QtCore import Qt
 
 from studio.distillation.settings import DistillSettings
 from studio.gui.editors import NumberEditor, make_editor
@@ -70,3 +71,29 @@ def test_a_slider_drag_is_finished_when_it_is_let_go(qtbot):
     assert finished == []
     editor.slider.setSliderDown(False)
     assert finished == [True]
+
+
+@pytest.mark.parametrize(("typed", "becomes"), [("48", 32), ("7", 7), ("0", 1), ("12345", 32)])
+def test_a_number_out_of_range_is_typed_to_its_end_and_becomes_the_nearest(qtbot, typed, becomes):
+    editor = NumberEditor(field_specs(RankSettings)["rank"])
+    qtbot.addWidget(editor)
+    editor.set_range(1, 32)
+    editor.set_value(20)
+    heard = []
+    editor.edited.connect(heard.append)
+    editor.spin.selectAll()
+    qtbot.keyClicks(editor.spin, typed)
+    assert editor.spin.text() == typed
+    assert heard == []
+    qtbot.keyClick(editor.spin, Qt.Key.Key_Return)
+    assert editor.value() == becomes
+    assert heard == [becomes]
+
+
+def test_a_share_out_of_range_becomes_the_nearest_too(qtbot):
+    editor = NumberEditor(field_specs(RankSettings)["parameters"])
+    qtbot.addWidget(editor)
+    editor.spin.selectAll()
+    qtbot.keyClicks(editor.spin, "250")
+    qtbot.keyClick(editor.spin, Qt.Key.Key_Return)
+    assert editor.value() == 1.0

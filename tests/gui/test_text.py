@@ -1,5 +1,6 @@
 from studio.evaluation.result import Measurement
 from studio.gui import text
+from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
 
@@ -42,3 +43,8 @@ def test_settings_become_one_short_text_a_method():
 
 def test_durations_say_what_matters():
     assert [text.duration_text(s) for s in (4.4, 200, 7_500)] == ["4 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_how_a_layer_was_split_is_told_in_words():
+    assert text.factors_text(Factorization("spatial", (36,))) == "as k×1, 1×k of rank 36"
+    assert text.factors_text(Factorization("tucker", (8, 16))) == "as Tucker of rank 8 and 16"
