@@ -55,8 +55,8 @@ def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor,
 def _exchanged(W: Tensor, H: Tensor, pruned: Tensor, keep: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """Kept and dropped weights of a group change places as long as that brings their row nearer.
 
-    In every round each row tries the exchanges that promise most, one a group, in a share of its groups that is
-    halved whenever no row gains; it takes them all or, when the solved row is no better, none.
+    In every round each row tries the exchanges that promise most, one a group, in a share of its groups that halves
+    from round to round; it takes them all or, when the solved row is no better, none.
     """
     groups = -(-keep.shape[-1] // m)
     share = 0.5
