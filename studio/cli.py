@@ -100,15 +100,20 @@ def version(
 def app(
     model: Annotated[str | None, typer.Argument(help="A model to open.")] = None,
     sample: Annotated[str | None, typer.Option(help="A built-in sample to open, such as digits.")] = None,
+    skeleton: Skeleton = None,
 ) -> None:
     """Open the window."""
     if model is not None and not Path(model).exists():
         raise StudioError(f"{model}: there is no such file, and no such command.{did_you_mean(model, _commands())}")
+    if skeleton is not None and model is None:
+        raise StudioError("--skeleton: name the checkpoint too, whose weights the network takes.")
+    if skeleton is not None and not Path(skeleton).exists():
+        raise StudioError(f"--skeleton: there is no file '{skeleton}'.")
     if sample is not None and sample not in built_in_samples():
         raise StudioError(f"--sample: there is no '{sample}'; there is {', '.join(built_in_samples())}.")
     if not _has_display():
         raise StudioError("There is no display to open a window on. `studio demo` and the other commands need none.")
-    raise typer.Exit(import_module("studio.gui.app").run(model=model, sample=sample))
+    raise typer.Exit(import_module("studio.gui.app").run(model=model, sample=sample, skeleton=skeleton))
 
 
 @cli.command()

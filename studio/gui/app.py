@@ -55,12 +55,13 @@ def data_folder() -> Path:
     return Path(platformdirs.user_data_dir("compression-studio", appauthor=False, ensure_exists=True))
 
 
-def run(model: str | None = None, sample: str | None = None) -> int:
+def run(model: str | None = None, sample: str | None = None, skeleton: str | None = None) -> int:
     """Opens the window and returns the exit status once it is closed.
 
     Args:
         model: path of a model to open.
         sample: name of a built-in sample to open.
+        skeleton: path of the network's file where `model` holds weights alone.
 
     Raises:
         KeyError: there is no sample of that name.
@@ -76,10 +77,14 @@ def run(model: str | None = None, sample: str | None = None) -> int:
     if sample is not None:
         session.open_sample(built_in[sample])
     elif model is not None:
-        session.open_model(str(Path(model).absolute()))
+        session.open_model(_absolute(model), None if skeleton is None else _absolute(skeleton))
     else:
         window.offer_restore()
     return qt.exec()
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
 
 
 def report_bugs_to(window: MainWindow) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QMainWindow
 
 from studio.errors import StudioError
 from studio.gui.actions import Command
-from studio.gui.file_dialogs import DATA, MODELS, ONNX, RECIPES, ask_open, ask_save
+from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, ask_open, ask_save
 from studio.resources import Sample
 from studio.session.session import Session
 
@@ -35,6 +35,17 @@ class Commands:
     def open_model(self) -> None:
         """Asks for a model and opens it."""
         ask_open(self._window, "Open a model", MODELS, self._session.open_model)
+
+    def choose_skeleton(self, checkpoint: str) -> None:
+        """Asks for the network that a checkpoint's weights belong to, and opens both; otherwise nothing changes."""
+        path = Path(checkpoint)
+        ask_open(
+            self._window,
+            f"The network of {path.name}",
+            NETWORKS,
+            lambda skeleton: self._session.open_model(checkpoint, skeleton),
+            path.parent,
+        )
 
     def choose_test(self) -> None:
         """Asks for the data that measures."""
@@ -78,7 +89,7 @@ class Commands:
     def _file(self, samples: Sequence[Sample]) -> list[Command]:
         needs_model = self.why_no_model
         opening = [
-            Command("open", "File", "&Open a model …", "Ctrl+O", "Open an .onnx or .pt2 file", self.open_model),
+            Command("open", "File", "&Open a model …", "Ctrl+O", "Open a model or a checkpoint", self.open_model),
             *(self._sample_command(number, sample) for number, sample in enumerate(samples, start=1)),
         ]
         data = [

@@ -5,15 +5,18 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-MODELS = "Models (*.onnx *.pt2)"
+MODELS = "Models (*.onnx *.pt2 *.safetensors *.safetensors.index.json *.pt *.pth *.th *.bin)"
+NETWORKS = "Networks (*.onnx *.pt2)"
 RECIPES = "Recipes (*.recipe.yaml *.yaml)"
 DATA = "Data descriptions (*.data.yaml *.yaml)"
 ONNX = "ONNX models (*.onnx)"
 
 
-def ask_open(parent: QWidget, title: str, kinds: str, chosen: Callable[[str], object]) -> QFileDialog:
-    """Asks for a file to read."""
-    dialog = QFileDialog(parent, title)
+def ask_open(
+    parent: QWidget, title: str, kinds: str, chosen: Callable[[str], object], folder: Path | None = None
+) -> QFileDialog:
+    """Asks for a file to read, first in `folder`."""
+    dialog = QFileDialog(parent, title, str(folder or ""))
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     dialog.setNameFilters([kinds, "All files (*)"])
     return _open(dialog, chosen)

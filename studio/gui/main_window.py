@@ -1,6 +1,8 @@
 """The window: where each panel stands, and which signals meet; everything else is in the panels and the session."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import Qt
@@ -30,6 +32,11 @@ from studio.gui.view_commands import PAGES, view_commands
 from studio.resources import Sample
 from studio.session.jobs import Job, JobState
 from studio.session.session import Change, Session
+
+NEEDS_NETWORK = (
+    "{name} holds weights alone: not which layers there are, nor how they are connected. Choose an .onnx or .pt2 file "
+    "of the same network, its skeleton; the weights are taken from {name}."
+)
 
 _LEFT = Qt.DockWidgetArea.LeftDockWidgetArea
 _RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
@@ -116,11 +123,13 @@ class MainWindow(QMainWindow):
         session = self._session
         self.start_page.browse.connect(self.commands.open_model)
         self.start_page.file_chosen.connect(session.open_model)
+        self.start_page.recent_chosen.connect(session.open_recent)
         self.start_page.sample_chosen.connect(session.open_sample)
         self.variants.chosen.connect(session.apply_variant)
         session.changed.connect(self._follow)
         session.notice.connect(self.notice.show_message)
         session.opening.connect(self._show_opening)
+        session.skeleton_needed.connect(self._ask_for_skeleton)
         session.jobs.added.connect(self._show_jobs)
         session.jobs.changed.connect(self._finish_job)
 
@@ -143,7 +152,7 @@ class MainWindow(QMainWindow):
             info = self._session.project.info
             self.notice.hide()
             self._show_stage()
-            self.graph.show_original(info.path)
+            self.graph.show_original(info.skeleton or info.path)
             self.selection.select((info.layers[0].name,) if info.layers else ())
             self.start_page.show_recent(self._session.preferences.recent)
         self._refresh()
@@ -172,6 +181,13 @@ class MainWindow(QMainWindow):
     def _show_opening(self, opening: bool) -> None:
         self.start_page.setEnabled(not opening)
         self.setCursor(Qt.CursorShape.BusyCursor if opening else Qt.CursorShape.ArrowCursor)
+
+    def _ask_for_skeleton(self, checkpoint: str) -> None:
+        """Asks for the network of weights that came alone; the reason stays in sight when the dialog is cancelled."""
+        name = Path(checkpoint).name
+        choose = partial(self.commands.choose_skeleton, checkpoint)
+        self.notice.offer(NEEDS_NETWORK.format(name=name), "Choose the network …", choose)
+        choose()
 
     def _show_jobs(self, _job: Job) -> None:
         self.bottom.setCurrentWidget(self.jobs)

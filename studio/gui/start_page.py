@@ -29,7 +29,8 @@ class DropZone(QFrame):
         layout.setContentsMargins(24, 28, 24, 28)
         layout.setSpacing(10)
         layout.addWidget(label("Drop a model file here", "heading"), 0, Qt.AlignmentFlag.AlignHCenter)
-        layout.addWidget(label("ONNX (.onnx) or PyTorch export (.pt2)", "detail"), 0, Qt.AlignmentFlag.AlignHCenter)
+        for kinds in ("ONNX (.onnx) or PyTorch export (.pt2)", "Weights alone: .safetensors, .pt, .pth, .bin"):
+            layout.addWidget(label(kinds, "detail"), 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addWidget(browse, 0, Qt.AlignmentFlag.AlignHCenter)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -59,11 +60,13 @@ class StartPage(QScrollArea):
     Signals:
         browse: the user wants a file dialog.
         file_chosen: the path of a model.
+        recent_chosen: the path of a model that was open before.
         sample_chosen: a `Sample`.
     """
 
     browse = Signal()
     file_chosen = Signal(str)
+    recent_chosen = Signal(str)
     sample_chosen = Signal(object)
 
     def __init__(self, samples: Sequence[Sample]) -> None:
@@ -141,7 +144,7 @@ class StartPage(QScrollArea):
         button = QPushButton(Path(path).name)
         button.setProperty("role", "link")
         button.setToolTip(f"Open {path}")
-        button.clicked.connect(lambda: self.file_chosen.emit(path))
+        button.clicked.connect(lambda: self.recent_chosen.emit(path))
         layout.addWidget(button)
         layout.addWidget(ElidedLabel(str(Path(path).parent), "detail", Qt.TextElideMode.ElideMiddle), 1)
         return row

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import fx
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, SkeletonNeededError
 from studio.models.checkpoint import is_checkpoint, read_checkpoint, shards_of
 from studio.models.fold import fold_batch_norms
 from studio.models.layer import Layer, ModelInfo, TensorSpec
@@ -39,6 +39,7 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         report: told what is being done; raising `Cancelled` from it stops the opening.
 
     Raises:
+        SkeletonNeededError: `path` is a checkpoint, and no skeleton was given.
         ModelFileError: in one line what is wrong with the file and where.
     """
     path, network = Path(path), Path(path if skeleton is None else skeleton)
@@ -79,11 +80,12 @@ def _check_pair(path: Path, network: Path) -> None:
     """Refuses weights without a network, and a skeleton beside what is no checkpoint.
 
     Raises:
+        SkeletonNeededError: `path` holds weights alone.
         ModelFileError: saying what to give.
     """
     if path == network:
         if is_checkpoint(path) and path.is_file():
-            raise ModelFileError(
+            raise SkeletonNeededError(
                 f"{path.name} holds weights without a network. Give an .onnx or .pt2 file of the same network as its "
                 "skeleton (--skeleton FILE)."
             )

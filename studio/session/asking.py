@@ -1,12 +1,16 @@
 """Asks the engine and brings every answer to the main thread."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from studio.engine.door import Call, Engine, Lane
 from studio.engine.requests import Request
+from studio.errors import StudioError
 from studio.progress import Cancelled, Progress
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 Dispatch = Callable[[Callable[[], None]], None]
@@ -58,3 +62,11 @@ class Asker:
         )
         call.future.add_done_callback(finished)
         return call
+
+
+def explain(error: BaseException) -> str:
+    """One line for a person; a bug goes to the log with its traceback."""
+    if isinstance(error, StudioError):
+        return str(error)
+    log.error("the engine failed", exc_info=error)
+    return "Something went wrong inside the studio; the log has the details."

@@ -28,6 +28,7 @@ class SavedProject(Settings):
 
     studio_project: Literal[1] = 1
     model: str
+    skeleton: str | None = None
     test: str | None = None
     train: str | None = None
     steps: list[SavedStep]
@@ -54,6 +55,7 @@ class Autosave:
         history = project.history
         saved = SavedProject(
             model=project.info.path,
+            skeleton=project.info.skeleton,
             test=project.test.path if project.test else None,
             train=project.train.path if project.train else None,
             steps=[
@@ -74,7 +76,8 @@ class Autosave:
         except (OSError, ValidationError, UnicodeDecodeError) as error:
             log.warning("%s cannot be restored: %s", self._path, error)
             return None
-        return saved if saved.steps and Path(saved.model).exists() else None
+        files = filter(None, (saved.model, saved.skeleton))
+        return saved if saved.steps and all(Path(file).exists() for file in files) else None
 
     def clear(self) -> None:
         """Forgets the project: it was closed in order."""

@@ -16,15 +16,29 @@ LONGEST_RECENT = 10
 
 
 class Preferences(Settings):
-    """Plain values; an unreadable file gives the defaults and a line in the log."""
+    """Plain values; an unreadable file gives the defaults and a line in the log.
+
+    Attributes:
+        theme: colours.
+        recent: files opened last, the latest first.
+        skeletons: of the checkpoints among them, the file that gave the network.
+    """
 
     theme: Literal["system", "light", "dark"] = "system"
     recent: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    skeletons: dict[str, str] = {}
 
-    def with_recent(self, path: str) -> "Preferences":
+    def with_recent(self, path: str, skeleton: str | None = None) -> "Preferences":
         """The same with `path` as the most recent file."""
-        recent = (path, *(other for other in self.recent if other != path))
-        return self.model_copy(update={"recent": recent[:LONGEST_RECENT]})
+        recent = (path, *(other for other in self.recent if other != path))[:LONGEST_RECENT]
+        known = self.skeletons | ({path: skeleton} if skeleton is not None else {})
+        kept = {file: known[file] for file in recent if file in known}
+        return self.model_copy(update={"recent": recent, "skeletons": kept})
+
+    def skeleton_of(self, path: str) -> str | None:
+        """The skeleton that a recent checkpoint was opened with, unless it is gone."""
+        skeleton = self.skeletons.get(path)
+        return skeleton if skeleton is not None and Path(skeleton).is_file() else None
 
 
 def load_preferences(path: Path) -> Preferences:

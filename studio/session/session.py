@@ -5,7 +5,6 @@ followed through: `edit_layers` → a new `Recipe`, one history step, one `Chang
 preview lane measures, the autosave is written.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,13 @@ from studio.engine.requests import (
     OpenModel,
     ViewWeights,
 )
-from studio.errors import EngineStoppedError, StudioError
+from studio.errors import EngineStoppedError, SkeletonNeededError, StudioError
 from studio.models.layer import ModelInfo
 from studio.recipe.cost import ModelCost
 from studio.recipe.factorization import Factorization
 from studio.recipe.files import load_recipe, save_recipe
 from studio.resources import Sample
-from studio.session.asking import Asker, Dispatch
+from studio.session.asking import Asker, Dispatch, explain
 from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
 from studio.session.jobs import Job, Jobs, JobState
@@ -38,8 +37,6 @@ from studio.session.preferences import Preferences, load_preferences, save_prefe
 from studio.session.preview import PreviewLane
 from studio.session.project import Choice, DataFile, Project
 from studio.session.variants import Variant, Variants
-
-log = logging.getLogger(__name__)
 
 #: What a failed call says when the engine's process died; the next request starts another.
 ENGINE_STOPPED = "The engine stopped and will start again with the next edit. Your project is untouched."
@@ -71,6 +68,7 @@ class Session:
     changed = Signal(Change)
     notice = Signal(str)
     opening = Signal(bool)
+    skeleton_needed = Signal(str)  # path of a checkpoint that opens only with the network it belongs to
     weights_viewed = Signal(str, WeightView)
 
     def __init__(
@@ -101,9 +99,15 @@ class Session:
         """Opens a built-in sample with its data."""
         self.open_model(str(sample.model), test=str(sample.test), train=str(sample.train))
 
-    def open_model(self, path: str, *, test: str | None = None, train: str | None = None) -> None:
-        """Opens a model in place of the one that is open; a failure leaves everything as it was."""
-        self._open(path, lambda project: self._add_data(project, test, train))
+    def open_model(
+        self, path: str, skeleton: str | None = None, *, test: str | None = None, train: str | None = None
+    ) -> None:
+        """Opens a model (a checkpoint with its skeleton) in place of the open one; a failure leaves that one open."""
+        self._open(path, skeleton, lambda project: self._add_data(project, test, train))
+
+    def open_recent(self, path: str) -> None:
+        """Opens a recent file, a checkpoint with the skeleton that it had."""
+        self.open_model(path, self.preferences.skeleton_of(path))
 
     def recoverable(self) -> SavedProject | None:
         """What a session that ended without closing left behind."""
@@ -116,14 +120,14 @@ class Session:
             project.history = saved.history()
             self._add_data(project, saved.test, saved.train)
 
-        self._open(saved.model, restored)
+        self._open(saved.model, saved.skeleton, restored)
 
     def set_data(self, *, test: str | None = None, train: str | None = None) -> None:
         """Chooses the data that measures and the data that trains; None leaves that one as it is."""
         if self.project is not None:
             self._add_data(self.project, test, train)
 
-    def _open(self, path: str, then: Callable[[Project], None]) -> None:
+    def _open(self, path: str, skeleton: str | None, then: Callable[[Project], None]) -> None:
         if self._opening is not None:
             self._opening.cancel()
         self.opening.emit(True)
@@ -134,7 +138,7 @@ class Session:
             self.drops.clear()
             self.project = project = Project(info)
             self.variants.clear()
-            self._prefer(self.preferences.with_recent(path))
+            self._prefer(self.preferences.with_recent(path, skeleton))
             then(project)
             self._autosave.write(project)
             self._costs.begin(project)
@@ -143,9 +147,12 @@ class Session:
 
         def failed(error: BaseException) -> None:
             self.opening.emit(False)
-            self._fail(error)
+            if isinstance(error, SkeletonNeededError):
+                self.skeleton_needed.emit(path)
+            else:
+                self._fail(error)
 
-        self._opening = self._asker.ask(OpenModel(path), opened, failed)
+        self._opening = self._asker.ask(OpenModel(path, skeleton), opened, failed)
 
     def _add_data(self, project: Project, test: str | None, train: str | None) -> None:
         """Checks the data against the model; each part counts as soon as it is found good."""
@@ -389,11 +396,3 @@ class Session:
         message = self._explain(error)
         if message != ENGINE_STOPPED:
             self.notice.emit(message)
-
-
-def explain(error: BaseException) -> str:
-    """One line for a person; a bug goes to the log with its traceback."""
-    if isinstance(error, StudioError):
-        return str(error)
-    log.error("the engine failed", exc_info=error)
-    return "Something went wrong inside the studio; the log has the details."

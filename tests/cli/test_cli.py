@@ -229,6 +229,22 @@ def test_an_unknown_sample_names_those_there_are(studio: Run):
     assert "digits" in err
 
 
+def test_a_window_gets_the_skeleton_of_its_checkpoint(
+    studio: Run, digits: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[dict[str, Any]] = []
+    monkeypatch.setattr("studio.gui.app.run", lambda **files: opened.append(files) or 0)
+    checkpoint = tmp_path / "digits.pth"
+    checkpoint.touch()
+    status, _, _ = studio(checkpoint, "--skeleton", digits.model)
+    assert status == 0
+    assert opened == [{"model": str(checkpoint), "sample": None, "skeleton": str(digits.model)}]
+    status, _, err = studio(checkpoint, "--skeleton", tmp_path / "none.onnx")
+    assert (status, "there is no file" in err) == (2, True)
+    status, _, err = studio("--skeleton", digits.model)
+    assert (status, "name the checkpoint too" in err) == (2, True)
+
+
 def test_a_distillation_setting_out_of_range_is_named_as_its_option(studio: Run, digits: Sample, tmp_path: Path):
     arguments = ("--data", digits.train, "--out", tmp_path / "x.onnx", "--temperature", "0")
     status, _, err = studio("distill", digits.model, *arguments)

@@ -1,6 +1,7 @@
 """The application without a window: what follows from an edit, a crash, a job."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
-from studio.engine.requests import Distill, ViewSpectrum
-from studio.errors import EngineStoppedError, ModelFileError, StudioError
+from studio.engine.requests import Distill, OpenModel, ViewSpectrum
+from studio.errors import EngineStoppedError, ModelFileError, SkeletonNeededError, StudioError
 from studio.evaluation.result import Result
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 from studio.session.jobs import JobState
+from studio.session.preferences import LONGEST_RECENT, Preferences
 from studio.session.preview import PreviewState
 from studio.session.session import ENGINE_STOPPED, Change, Session
 
@@ -261,6 +263,56 @@ def test_the_data_comes_back_after_a_crash_even_before_the_first_edit(
     saved = Session(lambda: engines[0], tmp_path / "studio", at_once).recoverable()
     assert saved is not None
     assert (saved.test, saved.train) == ("test.data.yaml", "train.data.yaml")
+
+
+@pytest.fixture
+def checkpoint(session: Session, info: Any, engines: list[Any], tmp_path: Path) -> Any:
+    """An open checkpoint; the skeleton and the weights are files that exist."""
+    skeleton = tmp_path / "net.onnx"
+    skeleton.touch()
+    engines[0].info = replace(info, skeleton=str(skeleton))
+    session.open_model(info.path, str(skeleton))
+    return engines[0].info
+
+
+def test_a_checkpoint_comes_back_with_its_skeleton_after_a_crash(
+    checkpoint: Any, engines: list[Any], tmp_path: Path
+):
+    again = Session(lambda: engines[0], tmp_path / "studio", at_once)
+    saved = again.recoverable()
+    assert saved is not None
+    again.restore(saved)
+    assert [asked.request for asked in engines[0].of(OpenModel)] == [OpenModel(checkpoint.path, checkpoint.skeleton)] * 2
+    Path(checkpoint.skeleton).unlink()
+    assert again.recoverable() is None
+
+
+def test_a_recent_checkpoint_opens_with_the_skeleton_that_it_had(
+    checkpoint: Any, engines: list[Any], tmp_path: Path
+):
+    again = Session(lambda: engines[0], tmp_path / "studio", at_once)
+    again.open_recent(checkpoint.path)
+    assert engines[0].of(OpenModel)[-1].request == OpenModel(checkpoint.path, checkpoint.skeleton)
+    Path(checkpoint.skeleton).unlink()
+    again.open_recent(checkpoint.path)
+    assert engines[0].of(OpenModel)[-1].request == OpenModel(checkpoint.path)
+
+
+def test_skeletons_are_forgotten_with_the_recent_files_they_belong_to():
+    preferences = Preferences().with_recent("weights.pth", "net.onnx")
+    for number in range(LONGEST_RECENT - 1):
+        preferences = preferences.with_recent(f"{number}.onnx")
+    assert preferences.skeletons == {"weights.pth": "net.onnx"}
+    assert preferences.with_recent("last.onnx").skeletons == {}
+
+
+def test_weights_alone_ask_for_their_skeleton_and_leave_the_open_model_in_place(opened: Session, engines: list[Any]):
+    project, notices, needed = opened.project, [], []
+    opened.notice.connect(notices.append)
+    opened.skeleton_needed.connect(needed.append)
+    engines[0].start = lambda request, **_: failing(SkeletonNeededError("weights without a network"))
+    opened.open_model("weights.pth")
+    assert (opened.project, needed, notices) == (project, ["weights.pth"], [])
 
 
 def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
