@@ -26,7 +26,7 @@ class Preferences(Settings):
 
     theme: Literal["system", "light", "dark"] = "system"
     recent: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    skeletons: dict[str, str] = {}
+    skeletons: dict[str, str] = Field(default_factory=dict)
 
     def with_recent(self, path: str, skeleton: str | None = None) -> "Preferences":
         """The same with `path` as the most recent file."""

@@ -275,21 +275,19 @@ def checkpoint(session: Session, info: Any, engines: list[Any], tmp_path: Path) 
     return engines[0].info
 
 
-def test_a_checkpoint_comes_back_with_its_skeleton_after_a_crash(
-    checkpoint: Any, engines: list[Any], tmp_path: Path
-):
+def test_a_checkpoint_comes_back_with_its_skeleton_after_a_crash(checkpoint: Any, engines: list[Any], tmp_path: Path):
     again = Session(lambda: engines[0], tmp_path / "studio", at_once)
     saved = again.recoverable()
     assert saved is not None
     again.restore(saved)
-    assert [asked.request for asked in engines[0].of(OpenModel)] == [OpenModel(checkpoint.path, checkpoint.skeleton)] * 2
+    assert [asked.request for asked in engines[0].of(OpenModel)] == [
+        OpenModel(checkpoint.path, checkpoint.skeleton)
+    ] * 2
     Path(checkpoint.skeleton).unlink()
     assert again.recoverable() is None
 
 
-def test_a_recent_checkpoint_opens_with_the_skeleton_that_it_had(
-    checkpoint: Any, engines: list[Any], tmp_path: Path
-):
+def test_a_recent_checkpoint_opens_with_the_skeleton_that_it_had(checkpoint: Any, engines: list[Any], tmp_path: Path):
     again = Session(lambda: engines[0], tmp_path / "studio", at_once)
     again.open_recent(checkpoint.path)
     assert engines[0].of(OpenModel)[-1].request == OpenModel(checkpoint.path, checkpoint.skeleton)
