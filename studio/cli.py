@@ -124,7 +124,6 @@ def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) 
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
         "layers": [plain_layer(layer) for layer in info.layers],
         "groups": [asdict(group) for group in info.groups],
-        "notes": list(info.notes),
     }
     print_answer(plain, as_json, lambda: print_layers(info))
 

@@ -96,8 +96,6 @@ def print_layers(info: ModelInfo) -> None:
         shape = "×".join(map(str, layer.shape))
         table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
     out.print(table)
-    for note in info.notes:
-        out.print(note, markup=False, soft_wrap=True)
     out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
 
 

@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
 
+from studio.compression.channels import Cut, widened
 from studio.compression.modules import CompressedLayer
 from studio.models.model import Model
 from studio.recipe.factorization import Factorization
@@ -25,6 +26,7 @@ class CompressedModel:
         graph: the compressed model in eval mode; layers that are not changed are those of the original itself.
         settings: canonical settings of the layers that are changed.
         factors: how every factored layer is split.
+        cuts: what stays of every layer that lost channels; it belongs to `settings` even if those are empty.
         fit: whether each layer was fitted alone (``layer``) or to what the compressed layers before it give.
     """
 
@@ -34,15 +36,19 @@ class CompressedModel:
     settings: Mapping[str, LayerSettings]
     factors: Mapping[str, Factorization]
     fit: Literal["layer", "sequential"] = "layer"
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
 
     @torch.no_grad()
     def effective_weight(self, name: str) -> Tensor:
-        """The dense weight ``[out, in / groups, *kernel]`` that the layer `name` amounts to.
+        """The dense weight ``[out, in / groups, *kernel]`` that the layer `name` amounts to; lost channels are zeros.
 
         Raises:
             AttributeError: there is no such layer.
         """
-        return effective_weight(self.graph.get_submodule(name))
+        weight = effective_weight(self.graph.get_submodule(name))
+        if name not in self.cuts:
+            return weight
+        return widened(weight, self.cuts[name], tuple(self.model.module(name).get_parameter("weight").shape))
 
 
 def effective_weight(layer: nn.Module) -> Tensor:

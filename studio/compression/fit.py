@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from studio.analysis.calibration import Calibration
 from studio.analysis.inputs import HasRows
+from studio.compression.channels import Cut
+from studio.compression.solver import damped
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,3 +68,31 @@ def covariance(second: Tensor, mean: Tensor) -> Tensor:
 def _grouped(layer: HasRows) -> Tensor:
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     return layer.weight.detach().double().reshape(groups, len(layer.weight) // groups, -1)
+
+
+def fit_of_rest(fit: Fit, layer: HasRows, cut: Cut) -> Fit:
+    """The task of what stays of a layer: the outputs that stay, from the inputs that stay.
+
+    The inputs that stay make up for the others as well as the samples allow, ``W_k + W_r H_rk H_kk⁻¹``; the bias
+    follows from the means. Without data they count as before.
+
+    Args:
+        fit: of the whole layer.
+        layer: the whole layer.
+        cut: what stays of it.
+    """
+    rows = list(cut.outputs)
+    bias, output_mean = (None if value is None else value[rows] for value in (fit.bias, fit.output_mean))
+    if len(fit.weight) > 1:  # depthwise: a channel goes with the one input it sees
+        moment, mean = (None if value is None else value[rows] for value in (fit.moment, fit.input_mean))
+        return Fit(fit.weight[rows], bias, moment, mean, output_mean)
+    stays = torch.zeros(layer.weight.shape[1:], dtype=torch.bool)
+    stays[list(cut.inputs)] = True
+    kept, gone = (torch.nonzero(mask)[:, 0] for mask in (stays.flatten(), ~stays.flatten()))
+    W = fit.weight[:, rows]
+    if fit.moment is None or fit.input_mean is None:
+        return Fit(W[..., kept], bias)
+    H = fit.moment[0]
+    inner = H[kept][:, kept]
+    makes_up = torch.linalg.solve(damped(inner), H[kept][:, gone])  # [kept, gone]
+    return Fit(W[..., kept] + W[..., gone] @ makes_up.mT, bias, inner[None], fit.input_mean[:, kept], output_mean)

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from studio.analysis.calibration import Batch, RunningMoments
 from studio.analysis.inputs import HasRows, layer_at
 from studio.compression.build import build_layer
+from studio.compression.channels import Cut
 from studio.compression.fit import Fit, covariance, plain_fit
 from studio.compression.modules import CompressedLayer
+from studio.compression.plan import Plan
 from studio.compression.solver import damped
 from studio.progress import Progress, Report
-from studio.recipe.settings import LayerSettings
 
 #: Bytes that the activations of both models may take at once; more samples than fit are left out.
 MEMORY = 2 * 2**30
@@ -35,8 +36,7 @@ def called_once(graph: fx.GraphModule) -> set[str]:
 
 @torch.no_grad()
 def fit_in_order(
-    graph: fx.GraphModule,
-    plan: Mapping[str, LayerSettings],
+    plan: Plan,
     ready: Mapping[str, CompressedLayer],
     batches: Sequence[Batch],
     report: Report,
@@ -44,8 +44,7 @@ def fit_in_order(
     """Fits the layers of `plan` one after the other.
 
     Args:
-        graph: what to compress.
-        plan: settings of the layers to be changed.
+        plan: what is done to which layers.
         ready: layers of the plan that are compressed already, and used as they are.
         batches: calibration samples; only as many as `MEMORY` allows are used.
         report: told of every layer.
@@ -53,28 +52,35 @@ def fit_in_order(
     Returns:
         The layers of the plan that were not ready.
     """
-    missing = [name for name in plan if name not in ready]
+    graph = plan.graph
+    missing = [name for name in plan.settings if name not in ready]
     if not missing:
         return {}
     batches = batches[: max(1, MEMORY // (2 * _peak_bytes(graph, batches[0])))]
-    walk = _SideBySide(graph, batches)
+    walk = _SideBySide(graph, batches, plan.arguments)
     fitted = dict[str, CompressedLayer]()
     for node in graph.graph.nodes:
         name = str(node.target)
-        if node.op != "call_module" or name not in plan:
+        if node.op != "call_module" or name not in plan.settings:
             walk.run(node)
             continue
-        layer = layer_at(graph, name)
+        whole, layer = layer_at(graph, name), plan.layer(name)
         given = walk.inputs(node)
-        wanted = [layer(x) for x in given.original]
+        wanted = [whole(x) for x in given.original]
         if name not in ready:
             report(Progress(len(fitted), len(missing), f"Fitting {name}"))
-            fitted[name] = build_layer(layer, plan[name], sequential_fit(layer, given.compressed, wanted))
+            staying = wanted if name not in plan.cuts else [_kept(layer, y, plan.cuts[name]) for y in wanted]
+            fitted[name] = build_layer(layer, plan.settings[name], sequential_fit(layer, given.compressed, staying))
         replacement = ready[name] if name in ready else fitted[name]
         walk.set(node, Lanes(wanted, [replacement(x) for x in given.compressed]))
         if len(fitted) == len(missing):
             break
     return fitted
+
+
+def _kept(layer: HasRows, y: Tensor, cut: Cut) -> Tensor:
+    """Those of a layer's outputs that stay."""
+    return y[..., list(cut.outputs)] if isinstance(layer, nn.Linear) else y[:, list(cut.outputs)]
 
 
 def sequential_fit(layer: HasRows, inputs: list[Tensor], outputs: list[Tensor]) -> Fit:
@@ -107,9 +113,18 @@ class Lanes:
 
 
 class _SideBySide:
-    """Runs a graph node by node in both models; values go when nothing needs them any more."""
+    """Runs a graph node by node in both models; values go when nothing needs them any more.
 
-    def __init__(self, graph: fx.GraphModule, batches: Sequence[Batch]) -> None:
+    Args:
+        graph: of the original.
+        batches: its inputs.
+        arguments: of nodes that get others in the compressed model.
+    """
+
+    def __init__(
+        self, graph: fx.GraphModule, batches: Sequence[Batch], arguments: Mapping[fx.Node, tuple[Any, ...]]
+    ) -> None:
+        self._arguments = arguments
         self._interpreter = fx.Interpreter(graph)
         self._batches = range(len(batches))
         self._feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])
@@ -125,9 +140,11 @@ class _SideBySide:
             feed = next(self._feeds)
             lanes = Lanes(feed, feed)
         else:
-            original = self._lane(node, lambda lanes: lanes.original)
+            original = self._lane(node, node.args, lambda lanes: lanes.original)
+            arguments = self._arguments.get(node, node.args)
             agree = all(self._values[n].original is self._values[n].compressed for n in node.all_input_nodes)
-            compressed = original if agree else self._lane(node, lambda lanes: lanes.compressed)
+            same = agree and arguments is node.args
+            compressed = original if same else self._lane(node, arguments, lambda lanes: lanes.compressed)
             lanes = Lanes(original, compressed)
         self.set(node, lanes)
 
@@ -137,11 +154,14 @@ class _SideBySide:
         for used in self._interpreter.user_to_last_uses.get(node, []):
             del self._values[used]
 
-    def _lane(self, node: fx.Node, lane: Callable[[Lanes], list[Any]]) -> list[Any]:
-        return [self._execute(node, {n: lane(self._values[n])[i] for n in node.all_input_nodes}) for i in self._batches]
+    def _lane(self, node: fx.Node, args: tuple[Any, ...], lane: Callable[[Lanes], list[Any]]) -> list[Any]:
+        return [
+            self._execute(node, args, {n: lane(self._values[n])[i] for n in node.all_input_nodes})
+            for i in self._batches
+        ]
 
-    def _execute(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
-        args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (node.args, node.kwargs))
+    def _execute(self, node: fx.Node, arguments: tuple[Any, ...], values: dict[fx.Node, Any]) -> Any:
+        args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (arguments, node.kwargs))
         return getattr(self._interpreter, node.op)(node.target, args, kwargs)
 
 

@@ -1,6 +1,7 @@
 """Compressed models as something to train, and back: masks, factors and quantizers in force at every step."""
 
 import copy
+from dataclasses import replace
 
 from torch import fx
 
@@ -33,14 +34,7 @@ def freeze(compressed: CompressedModel, trained: fx.GraphModule) -> CompressedMo
     graph = copy.deepcopy(trained).cpu()
     for layer in _stored_layers(graph):
         layer.stored = layer.stored.frozen()
-    return CompressedModel(
-        compressed.model,
-        compressed.recipe,
-        graph.requires_grad_(False).eval(),
-        compressed.settings,
-        compressed.factors,
-        compressed.fit,
-    )
+    return replace(compressed, graph=graph.requires_grad_(False).eval())
 
 
 def _stored_layers(graph: fx.GraphModule) -> list[CompressedLinear | CompressedConv]:

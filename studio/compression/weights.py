@@ -2,7 +2,9 @@
 
 The header's metadata holds one JSON text under ``studio``::
 
-    {"version": 1, "model": fingerprint, "layers": {name: {"settings": …, "factors": null or {"form": …, "ranks": …}}}}
+    {"version": 1, "model": fingerprint, "layers": {name: {
+        "settings": …, "factors": null or {"form": …, "ranks": …},
+        "cut": null or {"outputs": [index …], "inputs": [index …]}}}}
 
 Files of before there were forms say ``"rank": number`` instead of factors.
 """
@@ -10,7 +12,7 @@ Files of before there were forms say ``"rank": number`` instead of factors.
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,7 @@ from torch import Tensor, fx
 
 from studio.analysis.inputs import HasRows, layer_at
 from studio.compression.build import build_layer
+from studio.compression.channels import Cut, cut_layer, widened
 from studio.compression.compressed import CompressedModel, effective_weight
 from studio.compression.fit import plain_fit
 from studio.compression.modules import CompressedLayer
@@ -39,6 +42,7 @@ class _StoredLayer(Settings):
     settings: LayerSettings
     rank: int | None = None
     factors: Factorization | None = None
+    cut: Cut | None = None
 
     @property
     def factorization(self) -> Factorization | None:
@@ -62,11 +66,13 @@ class TrainedWeights:
         graph: the model with trained values, its compressed layers as the dense layers that they amount to.
         settings: by compressed layer, what it was made with.
         layers: the compressed layers exactly as stored.
+        cuts: what stays of the layers that lost channels; in `graph` those are zeros.
     """
 
     graph: fx.GraphModule
     settings: Mapping[str, LayerSettings]
     layers: Mapping[str, CompressedLayer]
+    cuts: Mapping[str, Cut]
 
 
 def save_weights(compressed: CompressedModel, folder: Path) -> Path:
@@ -78,7 +84,7 @@ def save_weights(compressed: CompressedModel, folder: Path) -> Path:
     header = _Header(
         model=compressed.model.info.fingerprint,
         layers={
-            name: _StoredLayer(settings=settings, factors=compressed.factors.get(name))
+            name: _StoredLayer(settings=settings, factors=compressed.factors.get(name), cut=compressed.cuts.get(name))
             for name, settings in compressed.settings.items()
         },
     )
@@ -132,17 +138,23 @@ def _restore(model: Model, header: _Header, tensors: dict[str, Tensor]) -> Train
         layer = layer_at(graph, name)
         values = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{name}.")}
         layers[name] = _restored_layer(layer, stored, {k.removeprefix(f"{name}."): v for k, v in values.items()})
-        tensors[f"{name}.weight"] = effective_weight(layers[name])
-        bias = layers[name].effective_bias()
-        if bias is not None:
-            tensors[f"{name}.bias"] = bias
+        tensors |= {f"{name}.{key}": value for key, value in _dense(layer, layers[name], stored.cut)}
     graph.load_state_dict(tensors)
     settings = {name: stored.settings for name, stored in header.layers.items()}
-    return TrainedWeights(graph.eval(), settings, layers)
+    cuts = {name: stored.cut for name, stored in header.layers.items() if stored.cut is not None}
+    return TrainedWeights(graph.eval(), settings, layers, cuts)
+
+
+def _dense(layer: HasRows, compressed: CompressedLayer, cut: Cut | None) -> Iterator[tuple[str, Tensor]]:
+    """Weight and bias that do the same in place of the layer."""
+    for key, value in (("weight", effective_weight(compressed)), ("bias", compressed.effective_bias())):
+        if value is not None:
+            yield key, value if cut is None else widened(value, cut, tuple(layer.get_parameter(key).shape))
 
 
 def _restored_layer(layer: HasRows, stored: _StoredLayer, values: dict[str, Any]) -> CompressedLayer:
     """A layer built the plain way for its structure, then filled."""
+    layer = layer if stored.cut is None else cut_layer(layer, stored.cut)
     restored = build_layer(layer, stored.settings, plain_fit(layer), stored.factorization)
     restored.load_state_dict(values)
     return restored

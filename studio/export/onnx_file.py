@@ -163,7 +163,9 @@ def _restore_biases(graph: ir.Graph, places: Mapping[ir.Node, Place | None], lay
         last = place.part == lasts.get(place.layer)
         if node.op_type == "Conv" and len(node.inputs) == 2 and last and layers[place.layer].has_bias:
             node.resize_inputs(3)
-            zeros = np.zeros(layers[place.layer].shape[0], dtype=np.float32)
+            shape = node.outputs[0].shape  # of a layer that lost channels it has fewer than the original
+            channels = layers[place.layer].shape[0] if shape is None else shape[1]
+            zeros = np.zeros(cast("int", channels), dtype=np.float32)
             node.replace_input_with(2, initializer(graph, f"{place.layer}.zero_bias", zeros))
         for position, value in enumerate(node.inputs):
             if value is None or value.const_value is None or not is_bias(node, position):

@@ -150,18 +150,12 @@ class MainWindow(QMainWindow):
     def _follow(self, change: Change) -> None:
         if "model" in change.kinds and self._session.project is not None:
             info = self._session.project.info
-            self._show_notes(info.notes)
+            self.notice.hide()
             self._show_stage()
             self.graph.show_original(info.skeleton or info.path)
             self.selection.select((info.layers[0].name,) if info.layers else ())
             self.start_page.show_recent(self._session.preferences.recent)
         self._refresh()
-
-    def _show_notes(self, notes: Sequence[str]) -> None:
-        """Says what opening had to assume, in place of what the notice said before."""
-        self.notice.hide()
-        if notes:
-            self.notice.show_message(" ".join(notes))
 
     def _show_stage(self) -> None:
         """Shows the first page, or the panels once there is a model."""

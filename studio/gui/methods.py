@@ -10,7 +10,14 @@ from studio.gui.fields import field_specs
 from studio.gui.labels import label
 from studio.models.layer import Layer
 from studio.recipe.factorization import has_form
-from studio.recipe.settings import PATTERN_FIELDS, PruneSettings, QuantizeSettings, RankSettings, Settings
+from studio.recipe.settings import (
+    PATTERN_FIELDS,
+    ChannelSettings,
+    PruneSettings,
+    QuantizeSettings,
+    RankSettings,
+    Settings,
+)
 
 
 class MethodForm(QWidget):
@@ -56,6 +63,31 @@ class MethodForm(QWidget):
         """Shows or hides a row."""
         self._titles[editor.spec.name].setVisible(visible)
         editor.setVisible(visible)
+
+
+class ChannelForm(MethodForm):
+    """How many channels go, how they are chosen, and which layers lose them together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = self.start([])
+        self.editors = {name: make_editor(spec) for name, spec in field_specs(ChannelSettings).items()}
+        for name, editor in self.editors.items():
+            self.add(editor)
+            editor.edited.connect(lambda value, name=name: self._edit(name, value))
+
+    def show_settings(self, settings: ChannelSettings | None, layers: list[Layer]) -> None:
+        """Shows every field."""
+        self._settings = settings or self.start(layers)
+        for name, editor in self.editors.items():
+            editor.set_value(getattr(self._settings, name))
+
+    def start(self, _layers: list[Layer]) -> ChannelSettings:
+        """A quarter of the channels."""
+        return ChannelSettings(ratio=0.25)
+
+    def _edit(self, name: str, value: Any) -> None:
+        self.edited.emit(self._settings.model_copy(update={name: value}))
 
 
 class PruneForm(MethodForm):

@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout, QWidget
 
 from studio.gui.labels import ElidedLabel, label, set_tone
 from studio.gui.method_section import MethodSection
-from studio.gui.methods import PruneForm, QuantizeForm, RankForm
-from studio.gui.savings import method_saving
+from studio.gui.methods import ChannelForm, PruneForm, QuantizeForm, RankForm
+from studio.gui.savings import coupling_notes, method_saving
 from studio.gui.selection import Selection
 from studio.gui.text import bytes_text, kind_text, ratio_text, shape_text
 from studio.models.layer import OK, Layer
@@ -16,9 +16,16 @@ from studio.recipe.recipe import technique_of
 from studio.recipe.settings import LayerSettings
 from studio.session.session import Change, Session
 
-_FORMS = {"prune": PruneForm, "rank": RankForm, "quantize": QuantizeForm}
-_VERBS = {"prune": "Prune", "rank": "Set rank of", "quantize": "Quantize", "keep": "Keep"}
+_FORMS = {"channels": ChannelForm, "prune": PruneForm, "rank": RankForm, "quantize": QuantizeForm}
+_VERBS = {
+    "channels": "Remove channels of",
+    "prune": "Prune",
+    "rank": "Set rank of",
+    "quantize": "Quantize",
+    "keep": "Keep",
+}
 _HELP = {
+    "channels": "Remove output channels, and the inputs they are in the layers behind: the model really shrinks",
     "prune": "Replace the weights that matter least by zeros",
     "rank": "Replace the layer's matrix by two thin factors",
     "quantize": "Store the weights as small integers with scales",
@@ -142,7 +149,7 @@ class SettingsPanel(QScrollArea):
         self, name: str, section: MethodSection, layers: list[Layer], chosen: dict[str, LayerSettings]
     ) -> None:
         able = [layer for layer in layers if layer.allows(name)]
-        settings = [getattr(chosen[layer.name], name) for layer in able]
+        settings = [self._choice(layer, name, chosen) for layer in able]
         on = any(value is not None for value in settings)
         shown = next((value for value in settings if value is not None), None)
         section.form.show_settings(shown, able)
@@ -151,9 +158,18 @@ class SettingsPanel(QScrollArea):
         saving = ""
         if on:
             saving = method_saving(self._session, able, name)
+        if name == "channels":
+            notes += coupling_notes(self._session, able)
         if len(able) < len(layers) and able:
             notes.append(f"Applies to {len(able)} of {len(layers)} layers.")
         section.show_state(on, self._reason(name, layers, chosen), saving, "\n".join(notes))
+
+    def _choice(self, layer: Layer, name: str, chosen: dict[str, LayerSettings]) -> Any:
+        """What is chosen for a layer; channels are chosen for all layers that lose them together."""
+        project = self._session.project
+        if name != "channels" or project is None:
+            return getattr(chosen[layer.name], name)
+        return project.recipe.groups_of(project.info.layers).get(layer.group or "")
 
     def _reason(self, name: str, layers: list[Layer], chosen: dict[str, LayerSettings]) -> str:
         """Why the method cannot be chosen, empty when it can."""

@@ -120,10 +120,12 @@ def kind_text(kind: str) -> str:
 
 
 def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
-    """What is chosen for a layer, one short text a method: ``("50 %", "r48", "4b g32")``, ``("2:4", "3b")``."""
+    """What is chosen for a layer, one short text a method: ``("50 %", "r48", "4b g32")``, ``("−25 % ch", "3b")``."""
     if settings.keep:
         return ("kept",)
     chips = []
+    if settings.channels is not None:
+        chips.append(f"{MINUS}{100 * settings.channels.ratio:.3g} % ch")
     if settings.prune is not None:
         chips.append(_sparsity(settings.prune))
     if settings.rank is not None:

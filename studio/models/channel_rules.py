@@ -56,6 +56,13 @@ class Padding:
         before, after = (amounts[place] for place in places)
         return (before, after) if isinstance(before, int) and isinstance(after, int) else None
 
+    def written(self, node: fx.Node, axis: int, rank: int, channels: tuple[int, int]) -> tuple[Any, ...]:
+        """The node's arguments with other numbers of channels added before and after."""
+        amounts = list(node.args[1]) if isinstance(node.args[1], list | tuple) else []
+        for place, count in zip(self.places(axis, rank), channels, strict=True):
+            amounts[place] = count
+        return (node.args[0], amounts, *node.args[2:])
+
 
 def _onnx_order(axis: int, rank: int) -> tuple[int, int]:
     return axis, rank + axis

@@ -58,6 +58,7 @@ class Channels:
         outputs: by layer the id of each output channel; ids that are equal are removed together.
         inputs: by layer the id of each input channel (of a linear layer: of each input).
         nodes: the channels of every tensor, for nodes that name a number of channels in their arguments.
+        ranks: how many dimensions each of these tensors has.
         blocks: by id, the group and block it belongs to; ids that must stay are absent.
         shares: by layer its outputs and inputs as plain values.
         reasons: by layer why its outputs must all stay.
@@ -66,6 +67,7 @@ class Channels:
     outputs: Mapping[str, Ids]
     inputs: Mapping[str, Ids]
     nodes: Mapping[fx.Node, Carried]
+    ranks: Mapping[fx.Node, int]
     blocks: Mapping[int, tuple[str, int]]
     shares: Mapping[str, tuple[tuple[Share, ...], tuple[Share, ...]]]
     reasons: Mapping[str, str]
@@ -124,6 +126,7 @@ class _Trace(fx.Interpreter):
         super().__init__(graph)
         self._coupling = _Coupling()
         self._carried: dict[fx.Node, Carried] = {}
+        self._ranks: dict[fx.Node, int] = {}
         self._outputs: dict[str, Ids] = {}
         self._inputs: dict[str, Ids] = {}
         calls = [str(node.target) for node in graph.graph.nodes if node.op == "call_module"]
@@ -136,6 +139,7 @@ class _Trace(fx.Interpreter):
         carried = self._follow(n, result)
         if carried is not None:
             self._carried[n] = carried
+            self._ranks[n] = result.dim()
         return result
 
     def _follow(self, node: fx.Node, result: Any) -> Carried | None:
@@ -262,7 +266,7 @@ class _Trace(fx.Interpreter):
         shares = {
             name: (_shares(ids, blocks, counts), _shares(inputs[name], blocks, counts)) for name, ids in outputs.items()
         }
-        return Channels(outputs, inputs, nodes, blocks, shares, reasons)
+        return Channels(outputs, inputs, nodes, self._ranks, blocks, shares, reasons)
 
 
 def _along_one_axis(spread: Tensor) -> Carried | None:

@@ -149,7 +149,6 @@ class ModelInfo:
         bytes: size of the file on disk.
         macs: multiply-accumulate operations of all layers for one sample.
         skeleton: the file that the network came from where `path` holds weights alone.
-        notes: what opening had to assume, in words for the user.
     """
 
     path: str
@@ -162,7 +161,6 @@ class ModelInfo:
     bytes: int
     macs: int
     skeleton: str | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:

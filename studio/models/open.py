@@ -55,9 +55,8 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     if not inputs:
         raise ModelFileError(f"{network.name}: the model has no inputs.")
     fingerprint, size = hashlib.sha256(content), len(content)
-    notes: tuple[str, ...] = ()
     if skeleton is not None:
-        kind, size, notes = _take_weights(graph, path, network, fingerprint)
+        kind, size = _take_weights(graph, path, network, fingerprint)
     fold_batch_norms(graph)
     report(Progress(2, 3, "Listing layers"))
     layers, free_size = _run_once(path, graph, inputs)
@@ -72,7 +71,6 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         bytes=size,
         macs=sum(layer.macs for layer in layers),
         skeleton=None if skeleton is None else str(skeleton),
-        notes=notes,
     )
     report(Progress(3, 3, "Opened"))
     return Model(graph, info, free_size)
@@ -100,13 +98,11 @@ def _check_pair(path: Path, network: Path) -> None:
         )
 
 
-def _take_weights(
-    graph: fx.GraphModule, path: Path, network: Path, fingerprint: "hashlib._Hash"
-) -> tuple[str, int, tuple[str, ...]]:
+def _take_weights(graph: fx.GraphModule, path: Path, network: Path, fingerprint: "hashlib._Hash") -> tuple[str, int]:
     """Fills `graph` with the weights of a checkpoint, and its bytes into the fingerprint.
 
     Returns:
-        The checkpoint's format, its size in bytes, and what had to be assumed.
+        The checkpoint's format, and its size in bytes.
 
     Raises:
         ModelFileError: naming the checkpoint, and what is wrong with it or does not fit.
@@ -122,11 +118,11 @@ def _take_weights(
     except OSError as error:
         raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
     try:
-        notes = fill(graph, state)
+        fill(graph, state)
     except ModelFileError as error:
         raise ModelFileError(f"{path.name} does not fit the skeleton {network.name}: {error}") from error
     kind = "safetensors" if shards[0].suffix.lower() == ".safetensors" else "state_dict"
-    return kind, sum(shard.stat().st_size for shard in shards), notes
+    return kind, sum(shard.stat().st_size for shard in shards)
 
 
 def _read(path: Path) -> bytes:

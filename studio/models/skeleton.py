@@ -16,16 +16,10 @@ _SHOWN = 3
 #: Epsilon of a BatchNorm that only a checkpoint tells of: the default of `torch.nn.BatchNorm2d`.
 _EPSILON = 1e-5
 
-_ASSUMED_EPSILON = (
-    "{count} BatchNorms of the network were folded in the skeleton before it was exported, and the checkpoint does not "
-    f"tell their epsilon: {_EPSILON:g} is taken, the default of PyTorch. If the network was trained with another one, "
-    "give a .pt2 skeleton, which keeps its norms."
-)
-
 _STATISTICS = ("running_mean", "running_var")
 
 
-def fill(graph: fx.GraphModule, state: dict[str, Tensor]) -> tuple[str, ...]:
+def fill(graph: fx.GraphModule, state: dict[str, Tensor]) -> None:
     """Gives every parameter and statistic of `graph` its value from `state`.
 
     Where the skeleton's BatchNorms were folded into its layers before it was exported, those of the checkpoint are
@@ -35,13 +29,10 @@ def fill(graph: fx.GraphModule, state: dict[str, Tensor]) -> tuple[str, ...]:
         graph: the skeleton before its own BatchNorms are folded; changed in place.
         state: weights by name, of any floating type.
 
-    Returns:
-        What had to be assumed, in words: the epsilon of norms that only the checkpoint tells of.
-
     Raises:
         ModelFileError: a weight is missing, left over, of another shape or not floating.
     """
-    state, folded_norms = _folded_like(graph, state)
+    state = _folded_like(graph, state)
     owners: dict[int, list[str]] = defaultdict(list)
     tensors = _tensors(graph)
     for name, tensor in tensors.items():
@@ -58,7 +49,6 @@ def fill(graph: fx.GraphModule, state: dict[str, Tensor]) -> tuple[str, ...]:
     with torch.no_grad():
         for name, tensor in given.items():
             tensor.copy_(state[name])
-    return (_ASSUMED_EPSILON.format(count=len(folded_norms)),) if folded_norms else ()
 
 
 def _tensors(graph: fx.GraphModule) -> dict[str, Tensor]:
@@ -76,12 +66,11 @@ def _unexpected(graph: fx.GraphModule, state: dict[str, Tensor], tensors: dict[s
     return [name for name, value in state.items() if name not in known and value.is_floating_point()]
 
 
-def _folded_like(graph: fx.GraphModule, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """`state` with those norms folded that the skeleton does not have any more, and their names."""
+def _folded_like(graph: fx.GraphModule, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with those norms folded that the skeleton does not have any more."""
     state, modules = dict(state), dict(graph.named_modules())
     norms = [name.removesuffix(".running_var") for name in state if name.endswith(".running_var")]
-    missing = sorted(set(norms) - modules.keys())
-    for norm in missing:
+    for norm in sorted(set(norms) - modules.keys()):
         layer = _layer_before(norm, modules, state)
         if layer is None:
             raise ModelFileError(f"the norm '{norm}' is not part of the skeleton, and no layer before it is known.")
@@ -97,7 +86,7 @@ def _folded_like(graph: fx.GraphModule, state: dict[str, Tensor]) -> tuple[dict[
             modules[layer].bias is None
         ):  # folding gave zeros, as of an untrained network, and the exporter left them out
             modules[layer].bias = nn.Parameter(torch.zeros(len(weight)))
-    return state, missing
+    return state
 
 
 def _layer_before(norm: str, modules: dict[str, nn.Module], state: dict[str, Tensor]) -> str | None:

@@ -6,12 +6,13 @@ uncompressed one plus the difference of each changed layer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, prod
 
 from studio.models.layer import Axis, Layer, ModelInfo
+from studio.recipe.channels import fitted
 from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
 from studio.recipe.protobuf import node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
@@ -71,8 +72,11 @@ def model_cost(info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorizat
         factors: how layers with a rank are split, as far as it is known.
         export_size: bytes of the uncompressed model as `studio.export` writes it.
     """
-    settings = recipe.settings_of(info.layers)
-    costs = {layer.name: layer_cost(layer, settings[layer.name], factors.get(layer.name)) for layer in info.layers}
+    settings, narrowed = recipe.settings_of(info.layers), recipe.narrowed(info.layers)
+    costs = {
+        layer.name: rest_cost(layer, narrowed[layer.name], settings[layer.name], factors.get(layer.name))
+        for layer in info.layers
+    }
     changes = [(layer, costs[layer.name]) for layer in info.layers]
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)
@@ -119,6 +123,37 @@ def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | N
         macs=layer.macs if factors is None else _macs(layer, factors),
         notes=tuple(_notes(layer, settings, factors, size, zeros)),
     )
+
+
+@lru_cache(maxsize=8192)
+def rest_cost(layer: Layer, rest: Layer, settings: LayerSettings, factors: Factorization | None = None) -> LayerCost:
+    """The cost of what stays of a layer.
+
+    Args:
+        layer: the original.
+        rest: the layer without the channels that go (`Recipe.narrowed`), which the settings then apply to.
+        settings: of the layer, in canonical form.
+        factors: how the rest is split, if it has a rank.
+    """
+    cost = layer_cost(rest, fitted(settings, rest), factors)
+    if rest == layer:
+        return cost
+    bias = (rest.shape[:1], layer.shape[:1]) if layer.has_bias else ((0,), (0,))
+    heads = _head_size(layer.name, "weight", rest.shape) - _head_size(layer.name, "weight", layer.shape)
+    heads += _head_size(layer.name, "bias", bias[0]) - _head_size(layer.name, "bias", bias[1])
+    heads += _layer_node_of(rest) - _layer_node_of(layer)
+    return replace(cost, bytes=cost.bytes + heads)
+
+
+def _head_size(layer: str, part: str, shape: tuple[int, ...]) -> int:
+    """Bytes that a tensor of floats takes besides them."""
+    return tensor_size(f"{layer}.{part}", shape, _FLOAT * prod(shape)) - _FLOAT * prod(shape)
+
+
+def _layer_node_of(layer: Layer) -> int:
+    """Bytes of the layer's own node."""
+    bias = [f"{layer.name}.bias"] if layer.has_bias else []
+    return _layer_node(layer.name, _INPUT, bias, layer.name, layer.shape, layer.window, layer.groups)
 
 
 def _unchanged(layer: Layer, *notes: str) -> LayerCost:
@@ -183,18 +218,24 @@ def _nodes_added(layer: Layer, factors: Factorization) -> int:
         mine = [axis if carrier(factors.form, k) == i else None for k, axis in enumerate(layer.window)]
         size += _layer_node(part, given, bias if last else [], name if last else part, shape, mine)
         given = part
-    return size - _layer_node(name, _INPUT, bias, name, layer.shape, layer.window)
+    return size - _layer_node_of(layer)
 
 
 def _layer_node(
-    name: str, given: str, bias: Sequence[str], output: str, shape: Sequence[int], window: Sequence[Axis | None]
+    name: str,
+    given: str,
+    bias: Sequence[str],
+    output: str,
+    shape: Sequence[int],
+    window: Sequence[Axis | None],
+    groups: int = 1,
 ) -> int:
     """Bytes of the node of a layer or factor; None stands for an axis along which it does not move."""
     inputs = (given, f"{name}.weight", *bias)
     if len(shape) == 2:
         return node_size(name, "Gemm" if bias else "MatMul", inputs, output, {"transB": 1} if bias else {})
     moved = [axis or Axis(1, 1) for axis in window]
-    attributes: dict[str, Sequence[int]] = {"kernel_shape": shape[2:]}
+    attributes: dict[str, int | Sequence[int]] = {"kernel_shape": shape[2:]} | ({"group": groups} if groups > 1 else {})
     for attribute, values, default in (
         ("strides", [axis.stride for axis in moved], 1),
         ("dilations", [axis.dilation for axis in moved], 1),

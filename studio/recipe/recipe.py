@@ -8,11 +8,12 @@ from pydantic import Field
 
 from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import METHODS, Layer
+from studio.recipe.channels import group_settings, kept_channels, narrowed
 from studio.recipe.factorization import has_form
-from studio.recipe.settings import LayerSettings, Options, PruneSettings, Settings
+from studio.recipe.settings import ChannelSettings, LayerSettings, Options, PruneSettings, Settings
 
 #: Methods of `LayerSettings`.
-SETTABLE = ("prune", "rank", "quantize")
+SETTABLE = ("channels", "prune", "rank", "quantize")
 
 
 class Recipe(Settings):
@@ -57,6 +58,25 @@ class Recipe(Settings):
         refused = [method for method in SETTABLE if technique_of(method, getattr(settings, method)) in barred]
         return settings.model_copy(update=dict.fromkeys(refused)).normalised()
 
+    def groups_of(self, layers: Iterable[Layer]) -> dict[str, ChannelSettings]:
+        """What is chosen for each group of coupled channels, see `group_settings`.
+
+        Raises:
+            RecipeError: two layers of one group are named with different choices.
+        """
+        layers = tuple(layers)
+        return group_settings(layers, self.settings_of(layers), self.layers)
+
+    def narrowed(self, layers: Iterable[Layer]) -> dict[str, Layer]:
+        """All layers by name as they are without the channels that go.
+
+        Raises:
+            RecipeError: two layers of one group are named with different choices.
+        """
+        layers = tuple(layers)
+        kept = kept_channels(layers, self.groups_of(layers))
+        return {layer.name: narrowed(layer, kept) for layer in layers}
+
     def with_layer(self, name: str, settings: LayerSettings) -> "Recipe":
         """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say."""
         explicit = LayerSettings(**{field: getattr(settings, field) for field in LayerSettings.model_fields})
@@ -73,7 +93,8 @@ class Recipe(Settings):
         """Checks that every entry finds its layer and that a layer named exactly can take what is asked of it.
 
         Raises:
-            RecipeError: an unknown layer, kind or pattern, an impossible method, or a rank beyond the full rank.
+            RecipeError: an unknown layer, kind or pattern, an impossible method, a rank beyond the full rank, or two
+                choices for the same channels.
         """
         known = {layer.name: layer for layer in layers}
         for kind in self.kinds:
@@ -93,6 +114,7 @@ class Recipe(Settings):
                 )
             else:
                 _check_layer(known[name], settings)
+        self.groups_of(known.values())
 
     def plain(self) -> dict[str, Any]:
         """The recipe as nested plain values, fields that were never set left out; `Recipe.model_validate` reads it."""

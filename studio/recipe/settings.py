@@ -1,11 +1,11 @@
 """What can be chosen for one layer: plain frozen values whose field metadata is declared once.
 
 The metadata (title, description, range, unit) feeds the recipe check, the editors of the window and the report.
-Settings are applied in the fixed order rank → sparsity (on what is then stored) → quantization.
+Settings are applied in the fixed order channels → rank → sparsity (on what is then stored) → quantization.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -90,6 +90,27 @@ class PruneSettings(Settings):
         return rows * (groups * (self.m - self.n) + max(0, rest - self.n))
 
 
+class ChannelSettings(Settings):
+    """Output channels removed from the layer, and from all layers whose channels are coupled to them."""
+
+    ratio: Ratio = Field(
+        title="Removed",
+        description="Share of the group's channels that go, in every layer of the group.",
+        json_schema_extra={"unit": "%", "scale": 100, "default_start": 0.25},
+    )
+    importance: Literal["output", "magnitude"] = Field(
+        default="output",
+        title="Importance",
+        description="By what the layers behind lose once they have made up for it, or by the size of the weights.",
+    )
+    multiple_of: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        title="Multiple of",
+        description="The number of channels that stay is rounded up to a multiple of this.",
+        json_schema_extra={"unit": "channels"},
+    )
+
+
 class RankSettings(Settings):
     """The layer replaced by thin factors; exactly one of `rank`, `energy` and `parameters` says how thin.
 
@@ -151,28 +172,44 @@ class QuantizeSettings(Settings):
 
 
 class LayerSettings(Settings):
-    """Everything chosen for one layer; None leaves the method out."""
+    """Everything chosen for one layer; None leaves the method out.
 
+    ``prune: {kind: channels, …}`` is read as ``channels: {…}``, so that a layer can lose channels and be sparse.
+    """
+
+    channels: ChannelSettings | None = Field(default=None, title="Channels")
     prune: PruneSettings | None = Field(default=None, title="Pruning")
     rank: RankSettings | None = Field(default=None, title="Rank")
     quantize: QuantizeSettings | None = Field(default=None, title="Quantization")
     keep: bool = Field(default=False, title="Keep", description="Leave this layer exactly as it is.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _channels_are_pruned_too(cls, given: Any) -> Any:
+        prune = given.get("prune") if isinstance(given, Mapping) else None
+        if not isinstance(prune, Mapping) or prune.get("kind") != "channels":
+            return given
+        if given.get("channels") is not None:
+            raise ValueError("give either prune with kind channels, or channels")
+        rest = {name: value for name, value in given.items() if name != "prune"}
+        return {**rest, "channels": {name: value for name, value in prune.items() if name != "kind"}}
+
     @property
     def is_empty(self) -> bool:
         """Whether the layer stays as it is."""
-        return self.keep or (self.prune is None and self.rank is None and self.quantize is None)
+        return self.keep or all(chosen is None for chosen in (self.channels, self.prune, self.rank, self.quantize))
 
     def over(self, base: "LayerSettings") -> "LayerSettings":
         """These settings laid over more general ones: a method named here, even as null, wins over `base`."""
         return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
     def normalised(self) -> "LayerSettings":
-        """The same choice in its one canonical form: kept layers carry nothing else, 0 % sparsity is no pruning."""
+        """The same choice in its one canonical form: kept layers carry nothing else, a share of 0 % is no choice."""
         if self.keep:
             return LayerSettings(keep=True)
         prune = self.prune if self.prune is not None and self.prune.ratio > 0 else None
-        return LayerSettings(prune=prune, rank=self.rank, quantize=self.quantize)
+        channels = self.channels if self.channels is not None and self.channels.ratio > 0 else None
+        return LayerSettings(channels=channels, prune=prune, rank=self.rank, quantize=self.quantize)
 
 
 class Options(Settings):

@@ -32,7 +32,7 @@ class Costs:
         self._asked: set[str] = set()
         self.cost: ModelCost | None = None
         self.spectra: dict[str, Spectrum] = {}
-        self._split: dict[str, tuple[RankSettings | None, Factorization]] = {}
+        self._split: dict[str, tuple[RankSettings | None, tuple[int, ...], Factorization]] = {}
 
     def begin(self, project: Project) -> None:
         """Forgets the last project, and asks how large this one is when the studio writes it."""
@@ -80,7 +80,8 @@ class Costs:
 
     def learn(self, project: Project, factors: Mapping[str, Factorization]) -> None:
         """Takes over how layers were split for the project's present choice."""
-        learnt = {name: (project.settings(name).rank, split) for name, split in factors.items()}
+        layers = project.recipe.narrowed(project.info.layers)
+        learnt = {name: (project.settings(name).rank, layers[name].shape, split) for name, split in factors.items()}
         if learnt.items() <= self._split.items():
             return
         self._split |= learnt
@@ -90,17 +91,19 @@ class Costs:
     def factors(self, project: Project) -> Mapping[str, Factorization]:
         """How layers with a rank are split, as far as it is known; a rank chosen by energy asks for its spectrum."""
         known: dict[str, Factorization] = {}
+        layers = project.recipe.narrowed(project.info.layers)
         for layer in project.changed_layers():
             chosen = project.settings(layer.name).rank
             if chosen is None:
                 continue
-            settings, split = self._split.get(layer.name, (None, None))
-            if split is not None and settings == chosen:
+            rest = layers[layer.name]
+            settings, shape, split = self._split.get(layer.name, (None, (), None))
+            if split is not None and (settings, shape) == (chosen, rest.shape):
                 known[layer.name] = split
             elif chosen.energy is not None and layer.name in self.spectra:
-                rank = self.spectra[layer.name].rank_for(chosen.energy)
-                weights = budget(chosen, layer.shape, rank) or 0
-                known[layer.name] = next(candidates(chosen, layer.shape, weights))
+                rank = min(self.spectra[layer.name].rank_for(chosen.energy), rest.full_rank)
+                weights = budget(chosen, rest.shape, rank) or 0
+                known[layer.name] = next(candidates(chosen, rest.shape, weights))
             elif chosen.energy is not None:
                 self.view_spectrum(project, layer.name)
         return known

@@ -1,5 +1,6 @@
 """The document the window works on: an opened model, its data, and what was chosen for it, with its history."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from studio.engine.requests import Source
@@ -74,6 +75,11 @@ class Project:
         """Layers that the recipe does something to."""
         chosen = self.recipe.settings_of(self.info.layers)
         return [layer for layer in self.info.layers if not chosen[layer.name].is_empty]
+
+    def coupled(self, names: Iterable[str]) -> list[str]:
+        """These layers and those that lose channels together with them."""
+        groups = {self.info.layer(name).group: name for name in names}
+        return [layer.name for layer in self.info.layers if layer.group in groups and layer.group is not None]
 
     def source(self, *, fit: str | None = None, recipe: Recipe | None = None) -> Source:
         """What the engine needs to build the compressed model.

@@ -188,13 +188,13 @@ class Session:
         """Changes some methods of some layers, as one step.
 
         Args:
-            names: dotted names of the layers.
+            names: dotted names of the layers; channels are chosen for all layers that lose them together.
             label: the step in words, for the undo menu.
             merge: edits with the same key are one step until `finish_edit`; for slider drags.
             **methods: fields of `LayerSettings` with their new value; the others stay.
         """
         project = self._required()
-        names = list(names)
+        names = project.coupled(names) if "channels" in methods else list(names)
         settings = {name: project.settings(name).model_copy(update=methods) for name in names}
         self._choose(Choice(project.recipe.with_layers(settings), project.weights), label, merge, names)
 

@@ -31,8 +31,9 @@ from studio.export.onnx_runtime import runtime_predict
 from studio.models.layer import Layer, ModelInfo
 from studio.models.model import Model
 from studio.models.open import open_model
-from studio.recipe.recipe import Recipe
+from studio.recipe.recipe import SETTABLE, Recipe
 from studio.recipe.settings import (
+    ChannelSettings,
     LayerSettings,
     Options,
     PruneSettings,
@@ -81,6 +82,7 @@ def settings(layer: Layer) -> dict[str, LayerSettings]:
         "4 bit, groups of 16": LayerSettings(
             quantize=QuantizeSettings(weight_bits=4, granularity="group", group_size=16)
         ),
+        "22 % of channels": LayerSettings(channels=ChannelSettings(ratio=0.22)),
         "50 % sparse": LayerSettings(prune=half),
         "70 % sparse": LayerSettings(prune=PruneSettings(ratio=0.7)),
         "rank, 75 % of parameters": LayerSettings(rank=rank(0.75)),
@@ -94,7 +96,7 @@ def recipe(info: ModelInfo, row: str, options: Options) -> Recipe:
     chosen = {}
     for layer in info.layers:
         wanted = settings(layer)[row]
-        barred = {method: None for method in ("prune", "rank", "quantize") if not layer.allows(method)}
+        barred = {method: None for method in SETTABLE if not layer.allows(method)}
         chosen[layer.name] = wanted.model_copy(update=barred)
     return Recipe(options=options).with_layers(chosen)
 

@@ -118,6 +118,19 @@ def test_compress_writes_a_file_that_keeps_its_promises(answer: Any, digits: Sam
     assert types["stem.weight"] == onnx.TensorProto.FLOAT
 
 
+def test_compress_removes_channels_from_the_file(answer: Any, digits: Sample, tmp_path: Path):
+    quarter = recipe(tmp_path, "default: {prune: {kind: channels, ratio: 0.25}}\n")
+    out = tmp_path / "small.onnx"
+    arguments = ("--recipe", quarter, "--data", digits.test, "--calibration", digits.train, "--out", out)
+    found = answer("compress", digits.model, *arguments)
+    assert found["bytes"]["predicted"] == found["bytes"]["after"] == out.stat().st_size
+    assert found["metric"]["exported"] == pytest.approx(found["metric"]["preview"], abs=0.1)
+    before = {layer["name"]: layer["shape"] for layer in answer("inspect", digits.model)["layers"]}
+    after = {layer["name"]: layer["shape"] for layer in answer("inspect", out)["layers"]}
+    assert after["stem"][0] == before["stem"][0] * 3 // 4
+    assert after["classifier"] == [10, before["classifier"][1] * 3 // 4]
+
+
 def test_export_without_data_is_verified_on_random_input(answer: Any, digits: Sample, tmp_path: Path):
     found = answer("export", digits.model.with_suffix(".pt2"), "--out", tmp_path / "again.onnx")
     assert found == {

@@ -5,6 +5,7 @@ from torch import fx, nn
 
 from studio.analysis.calibration import Calibration
 from studio.compression import sequential
+from studio.compression.plan import Plan
 from studio.compression.sequential import called_once, fit_in_order, sequential_fit
 from studio.models.model import Model
 from studio.progress import silent
@@ -60,18 +61,18 @@ def test_layers_that_run_twice_are_told_from_those_that_run_once() -> None:
 
 def test_layers_that_are_ready_are_followed_but_not_fitted_again(model: Model, calibration: Calibration) -> None:
     plan = dict.fromkeys(["stem", "down"], FOUR_BITS)
-    first = fit_in_order(model.graph, plan, {}, calibration.batches, silent)
-    second = fit_in_order(model.graph, plan, {"stem": first["stem"]}, calibration.batches, silent)
+    first = fit_in_order(Plan(model.graph, plan), {}, calibration.batches, silent)
+    second = fit_in_order(Plan(model.graph, plan), {"stem": first["stem"]}, calibration.batches, silent)
     assert list(second) == ["down"]
     assert torch.equal(second["down"].effective_weight(), first["down"].effective_weight())
-    assert fit_in_order(model.graph, plan, first, calibration.batches, silent) == {}
+    assert fit_in_order(Plan(model.graph, plan), first, calibration.batches, silent) == {}
 
 
 def test_samples_that_do_not_fit_into_memory_are_left_out(
     model: Model, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = {"stem": FOUR_BITS}
-    limited = fit_in_order(model.graph, plan, {}, calibration.batches[:1], silent)
+    limited = fit_in_order(Plan(model.graph, plan), {}, calibration.batches[:1], silent)
     monkeypatch.setattr(sequential, "MEMORY", 1)
-    fitted = fit_in_order(model.graph, plan, {}, calibration.batches, silent)
+    fitted = fit_in_order(Plan(model.graph, plan), {}, calibration.batches, silent)
     assert torch.equal(fitted["stem"].effective_weight(), limited["stem"].effective_weight())

@@ -26,7 +26,7 @@ from studio.engine.requests import (
 from studio.evaluation.result import Measurement, Result
 from studio.export.report import ExportReport
 from studio.gui.theme import Scheme, Theme
-from studio.models.layer import METHODS, OK, Layer, ModelInfo, TensorSpec
+from studio.models.layer import METHODS, OK, Layer, ModelInfo, Share, TensorSpec
 from studio.progress import silent
 from studio.session.session import Session
 
@@ -38,6 +38,8 @@ SHAPES = {
     "block2.conv1": (32, 16, 3, 3),
     "head": (10, 32),
 }
+#: The layers that lose channels together, and those that take these channels.
+MEMBERS, CONSUMERS = ("stem", "block1.conv2"), ("block1.conv1", "block2.conv1")
 TINY = "A single input channel has no rank to cut."
 
 
@@ -46,7 +48,8 @@ def make_layer(name: str, shape: tuple[int, ...]) -> Layer:
     parameters = int(np.prod(shape)) + shape[0]
     methods = dict.fromkeys(METHODS, OK) | ({"rank": TINY, "n_m": TINY} if name == "stem" else {})
     kind = "conv2d" if len(shape) == 4 else "linear"
-    return Layer(name, kind, shape, 1, True, parameters, 4 * parameters, 196 * parameters, methods)
+    gives, takes = ((Share("stem", 0, 16, 1),) if name in coupled else () for coupled in (MEMBERS, CONSUMERS))
+    return Layer(name, kind, shape, 1, True, parameters, 4 * parameters, 196 * parameters, methods, gives, takes)
 
 
 def model_info(path: str = "/models/digits.onnx") -> ModelInfo:

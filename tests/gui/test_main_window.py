@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,6 @@ from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView
 
-from studio.engine.door import Call
 from studio.engine.requests import OpenModel
 from studio.errors import DataError, EngineStoppedError
 from studio.gui.app import MainThread
@@ -92,17 +90,6 @@ def test_undo_and_redo_name_the_step_they_take(at_work, session):
     assert session.project.settings("head").is_empty
     at_work.actions_table.by_name["redo"].trigger()
     assert session.project.settings("head").prune == PruneSettings(ratio=0.5)
-
-
-def test_what_opening_had_to_assume_is_told_above_the_work(at_work, session, engine, monkeypatch):
-    opened, answered = Call(), engine.start
-    opened.future.set_result(replace(session.project.info, notes=("An epsilon is assumed.",)))
-    monkeypatch.setattr(
-        engine, "start", lambda asked, **k: opened if isinstance(asked, OpenModel) else answered(asked, **k)
-    )
-    session.open_model("/models/digits.onnx")
-    assert at_work.notice.isVisible()
-    assert at_work.notice.message.text() == "An epsilon is assumed."
 
 
 def test_a_user_mistake_is_one_line_above_the_work(at_work, session, engine):

@@ -3,7 +3,7 @@ from PySide6.QtCore import Qt
 
 from studio.gui.selection import Selection
 from studio.gui.settings_panel import SettingsPanel
-from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
+from studio.recipe.settings import ChannelSettings, PruneSettings, QuantizeSettings, RankSettings
 
 
 @pytest.fixture
@@ -148,3 +148,25 @@ def test_keep_is_partly_checked_where_the_layers_differ_and_a_click_keeps_them_a
     panel.keep.click()
     assert panel.keep.checkState() is Qt.CheckState.Unchecked
     assert not opened.project.settings("head").keep
+
+
+def test_layers_that_lose_channels_together_are_edited_as_one(panel, opened, selection):
+    selection.select(("block1.conv2",))
+    section = panel.sections["channels"]
+    section.switch.click()
+    assert opened.project.settings("stem").channels == ChannelSettings(ratio=0.25)
+    assert opened.project.settings("block1.conv2").channels == ChannelSettings(ratio=0.25)
+    assert section.notes.text() == "Together with: stem."
+    assert opened.cost.layers["block2.conv1"].parameters == 32 * 12 * 9 + 32
+    assert section.saving.text().startswith("−")
+    section.form.editors["multiple_of"].spin.setValue(8)
+    assert opened.cost.layers["block2.conv1"].parameters == 32 * 16 * 9 + 32
+    section.switch.click()
+    assert opened.project.settings("stem").channels is None
+
+
+def test_a_kept_layer_that_holds_the_channels_is_named(panel, opened, selection):
+    opened.edit_layers(["block2.conv1"], "Keep", keep=True)
+    selection.select(("stem",))
+    panel.sections["channels"].switch.click()
+    assert "All channels stay as long as block2.conv1 is kept" in panel.sections["channels"].notes.text()

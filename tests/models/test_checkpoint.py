@@ -89,14 +89,6 @@ def test_what_does_not_fit_the_skeleton_is_named(exported, state, tmp_path, chan
     assert str(caught.value).startswith("m.pth does not fit the skeleton resnet.export.pt2: ")
 
 
-def test_an_assumed_epsilon_is_told_and_a_skeleton_with_norms_needs_none(exported, state, tmp_path):
-    path = written(tmp_path, state, "m.pth")
-    (note,) = open_model(path, skeleton=exported("resnet", "dynamo.onnx")).info.notes
-    assert "1e-05" in note
-    assert ".pt2 skeleton" in note
-    assert open_model(path, skeleton=exported("resnet", "export.pt2")).info.notes == ()
-
-
 def test_a_norm_without_a_place_in_a_folded_skeleton_is_named(exported, state, tmp_path):
     state |= {f"other.{name}": torch.ones(3) for name in ("weight", "bias", "running_mean", "running_var")}
     path = written(tmp_path, state, "m.pth")
