@@ -4,6 +4,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
+
 from studio.analysis.calibration import Calibration
 from studio.compression.build import build_layer
 from studio.compression.channels import with_arguments
@@ -55,15 +57,19 @@ def compress(
     fit: Literal["layer", "sequential"] = "layer" if known is None else recipe.options.fit
     if previous is not None and previous.fit == fit and previous.recipe.options == recipe.options:
         ready |= _taken_over(model, previous, plan, fit)
-    if known is not None and fit == "sequential":
-        once = called_once(plan.graph)
-        ready |= _each_alone(plan, ready.keys() | once, known, report)
-        ready |= fit_in_order(plan, ready, known.batches, report)
-    else:
-        ready |= _each_alone(plan, ready.keys(), known, report)
-    factors = {name: layer.factorization for name, layer in ready.items() if isinstance(layer, Factored)}
-    graph = with_layers(with_arguments(plan.graph, plan.arguments), ready)
-    return CompressedModel(model, recipe, graph, plan.settings, factors, fit, plan.cuts)
+    once = called_once(plan.graph)
+    in_order = once if fit == "sequential" else frozenset()
+    ready |= _each_alone(plan, ready.keys() | in_order, known, report)
+    layers = dict[str, nn.Module](ready)
+    if known is not None and plan.settings:
+        # training has set the norms as it needs them, and a sequential fit those of the layers that are ready
+        wanted = recipe.options.norm_recalibration and trained is None
+        open_layers = once - (ready.keys() if fit == "sequential" else frozenset())
+        layers |= fit_in_order(plan, ready, known.batches, report, recalibrate=open_layers if wanted else frozenset())
+    factors = {name: layer.factorization for name, layer in layers.items() if isinstance(layer, Factored)}
+    graph = with_layers(with_arguments(plan.graph, plan.arguments), layers)
+    fitted = layers if fit == "sequential" else ready
+    return CompressedModel(model, recipe, graph, plan.settings, factors, fit, plan.cuts, fitted)
 
 
 def _same(name: str, plan: Plan, before: CompressedModel | TrainedWeights) -> bool:
@@ -91,7 +97,7 @@ def _taken_over(model: Model, previous: CompressedModel, plan: Plan, fit: str) -
     """Layers of `previous` that hold for `plan` too: in a sequential fit only those before the first difference."""
     same = dict[str, CompressedLayer]()
     for layer in model.info.layers:
-        module = previous.graph.get_submodule(layer.name)
+        module = previous.fitted.get(layer.name)
         if not _same(layer.name, plan, previous):
             if fit == "sequential":
                 break

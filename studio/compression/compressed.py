@@ -23,11 +23,14 @@ class CompressedModel:
     Attributes:
         model: the original.
         recipe: what was asked for.
-        graph: the compressed model in eval mode; layers that are not changed are those of the original itself.
+        graph: the compressed model in eval mode; layers that are neither changed nor
+            recalibrated are those of the original itself.
         settings: canonical settings of the layers that are changed.
         factors: how every factored layer is split.
         cuts: what stays of every layer that lost channels; it belongs to `settings` even if those are empty.
         fit: whether each layer was fitted alone (``layer``) or to what the compressed layers before it give.
+        fitted: the changed layers as another compression may take them over: in the layer fit without recalibration,
+            which depends on the layers before them.
     """
 
     model: Model
@@ -37,6 +40,7 @@ class CompressedModel:
     factors: Mapping[str, Factorization]
     fit: Literal["layer", "sequential"] = "layer"
     cuts: Mapping[str, Cut] = field(default_factory=dict)
+    fitted: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @torch.no_grad()
     def effective_weight(self, name: str) -> Tensor:

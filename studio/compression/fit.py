@@ -46,16 +46,19 @@ def plain_fit(layer: HasRows) -> Fit:
     return Fit(_grouped(layer), bias)
 
 
-def layer_fit(name: str, layer: HasRows, calibration: Calibration | None) -> Fit:
-    """Nearest to what the layer does to its inputs in the original model; `plain_fit` where those are unknown."""
+def layer_fit(name: str, layer: HasRows, calibration: Calibration | None, bias_correction: bool = True) -> Fit:
+    """Nearest to what the layer does to its inputs in the original model; `plain_fit` where those are unknown.
+
+    Without `bias_correction` the bias stays as it is.
+    """
     plain = plain_fit(layer)
     if calibration is None or name not in calibration.moments:
         return plain
     groups, _, columns = plain.weight.shape
     second = calibration.moments[name].double().reshape(groups, columns, columns)
     mean = calibration.means[name].double().reshape(groups, columns)
-    if plain.bias is None:
-        return Fit(plain.weight, None, second, mean, None)
+    if plain.bias is None or not bias_correction:
+        return Fit(plain.weight, plain.bias, second, mean, None)
     output_mean = (plain.weight @ mean[..., None]).flatten() + plain.bias.double()
     return Fit(plain.weight, plain.bias, covariance(second, mean), mean, output_mean)
 

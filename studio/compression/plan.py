@@ -31,12 +31,14 @@ class Plan:
             that a layer loses.
         cuts: what stays of the layers that lose channels.
         arguments: of the graph's nodes that name a number of channels which is another one now.
+        bias_correction: whether biases may change too.
     """
 
     graph: fx.GraphModule
     settings: Mapping[str, LayerSettings]
     cuts: Mapping[str, Cut] = field(default_factory=dict)
     arguments: Mapping[fx.Node, tuple[Any, ...]] = field(default_factory=dict)
+    bias_correction: bool = True
 
     def layer(self, name: str) -> HasRows:
         """What stays of a layer, with its own weights."""
@@ -46,7 +48,7 @@ class Plan:
     def layer_fit(self, name: str, calibration: Calibration | None) -> Fit:
         """What that is to be fitted to where each layer is fitted alone."""
         layer = layer_at(self.graph, name)
-        fit = layer_fit(name, layer, calibration)
+        fit = layer_fit(name, layer, calibration, self.bias_correction)
         return fit_of_rest(fit, layer, self.cuts[name]) if name in self.cuts else fit
 
 
@@ -73,7 +75,8 @@ def make_plan(
     chosen = recipe.groups_of(layers)
     kept = kept_channels(layers, chosen)
     if not kept:
-        return Plan(graph, {name: one for name, one in settings.items() if not one.is_empty})
+        changed = {name: one for name, one in settings.items() if not one.is_empty}
+        return Plan(graph, changed, bias_correction=recipe.options.bias_correction)
     channels = find_channels(graph, model.example())
     removed = _removed(model, graph, channels, chosen, kept, calibration, removed_by(known_cuts, channels))
     cuts = cuts_of(graph, channels, removed)
@@ -82,7 +85,7 @@ def make_plan(
             known = _with_known_rank(layer_at(graph, layer.name), settings[layer.name])
             settings[layer.name] = fitted(known, narrowed(layer, kept))
     plan = {name: one for name, one in settings.items() if name in cuts or not one.is_empty}
-    return Plan(graph, plan, cuts, new_arguments(channels, removed))
+    return Plan(graph, plan, cuts, new_arguments(channels, removed), recipe.options.bias_correction)
 
 
 def _removed(

@@ -7,7 +7,7 @@ its constraint allows. One pass does for all layers.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from studio.compression.channels import Cut
 from studio.compression.fit import Fit, covariance, plain_fit
 from studio.compression.modules import CompressedLayer
 from studio.compression.plan import Plan
+from studio.compression.recalibrate import recalibrated
 from studio.compression.solver import damped
 from studio.progress import Progress, Report
 
@@ -40,42 +41,81 @@ def fit_in_order(
     ready: Mapping[str, CompressedLayer],
     batches: Sequence[Batch],
     report: Report,
-) -> dict[str, CompressedLayer]:
+    *,
+    recalibrate: Set[str] = frozenset(),
+) -> dict[str, nn.Module]:
     """Fits the layers of `plan` one after the other.
 
     Args:
         plan: what is done to which layers.
-        ready: layers of the plan that are compressed already, and used as they are.
+        ready: layers of the plan that are fitted already.
         batches: calibration samples; only as many as `MEMORY` allows are used.
-        report: told of every layer.
+        report: told of every layer; raising `Cancelled` from it stops the work.
+        recalibrate: modules whose output statistics are brought back (`recalibrated`), whether the plan changes them
+            or not.
 
     Returns:
-        The layers of the plan that were not ready.
+        The layers that were made: those of the plan that were not ready, and those that were recalibrated.
     """
     graph = plan.graph
-    missing = [name for name in plan.settings if name not in ready]
-    if not missing:
-        return {}
+    layers = {name for name, module in graph.named_modules() if isinstance(module, HasRows)}
+    pending = (plan.settings.keys() - ready.keys()) | (recalibrate & layers)
+    made, total = dict[str, nn.Module](), len(pending)
+    if not pending:
+        return made
     batches = batches[: max(1, MEMORY // (2 * _peak_bytes(graph, batches[0])))]
     walk = _SideBySide(graph, batches, plan.arguments)
-    fitted = dict[str, CompressedLayer]()
     for node in graph.graph.nodes:
         name = str(node.target)
-        if node.op != "call_module" or name not in plan.settings:
+        if node.op != "call_module" or name not in plan.settings.keys() | pending:
             walk.run(node)
             continue
-        whole, layer = layer_at(graph, name), plan.layer(name)
-        given = walk.inputs(node)
-        wanted = [whole(x) for x in given.original]
-        if name not in ready:
-            report(Progress(len(fitted), len(missing), f"Fitting {name}"))
-            staying = wanted if name not in plan.cuts else [_kept(layer, y, plan.cuts[name]) for y in wanted]
-            fitted[name] = build_layer(layer, plan.settings[name], sequential_fit(layer, given.compressed, staying))
-        replacement = ready[name] if name in ready else fitted[name]
-        walk.set(node, Lanes(wanted, [replacement(x) for x in given.compressed]))
-        if len(fitted) == len(missing):
+        if name in pending:
+            report(Progress(total - len(pending), total, f"Fitting {name}"))
+        step = _Step(plan, name, walk.inputs(node))
+        replacement: nn.Module = step.layer
+        if name in plan.settings:
+            replacement = ready[name] if name in ready else step.fitted()
+        if name in recalibrate and step.differs(replacement):
+            replacement = recalibrated(replacement, step.staying, step.outputs(replacement))
+        if name in pending and replacement is not step.layer:
+            made[name] = replacement
+        walk.set(node, Lanes(step.wanted, step.outputs(replacement)))
+        pending.discard(name)
+        if not pending:
             break
-    return fitted
+    return made
+
+
+class _Step:
+    """One layer with what goes into it in both models, and what comes out of it in the original."""
+
+    def __init__(self, plan: Plan, name: str, given: "Lanes") -> None:
+        self._plan = plan
+        self._name = name
+        self._given = given
+        self.layer = layer_at(plan.graph, name)
+        self.wanted = [self.layer(x) for x in given.original]
+
+    @property
+    def staying(self) -> list[Tensor]:
+        """The wanted outputs of the channels that stay."""
+        cut = self._plan.cuts.get(self._name)
+        return self.wanted if cut is None else [_kept(self.layer, y, cut) for y in self.wanted]
+
+    def fitted(self) -> CompressedLayer:
+        """The layer with its settings, on the inputs that it really gets."""
+        plan, layer = self._plan, self._plan.layer(self._name)
+        fit = sequential_fit(layer, self._given.compressed, self.staying, plan.bias_correction)
+        return build_layer(layer, plan.settings[self._name], fit)
+
+    def differs(self, layer: nn.Module) -> bool:
+        """Whether `layer` gives anything else here than the original does."""
+        return layer is not self.layer or not self._given.agree
+
+    def outputs(self, layer: nn.Module) -> list[Tensor]:
+        """What `layer` gives in the compressed model."""
+        return [layer(x) for x in self._given.compressed] if self.differs(layer) else self.wanted
 
 
 def _kept(layer: HasRows, y: Tensor, cut: Cut) -> Tensor:
@@ -83,13 +123,14 @@ def _kept(layer: HasRows, y: Tensor, cut: Cut) -> Tensor:
     return y[..., list(cut.outputs)] if isinstance(layer, nn.Linear) else y[:, list(cut.outputs)]
 
 
-def sequential_fit(layer: HasRows, inputs: list[Tensor], outputs: list[Tensor]) -> Fit:
+def sequential_fit(layer: HasRows, inputs: list[Tensor], outputs: list[Tensor], bias_correction: bool = True) -> Fit:
     """The weight that best maps the compressed model's inputs to the original's outputs, held near the layer's own.
 
     Args:
         layer: the original layer.
         inputs: what the compressed layers before it give, by batch.
         outputs: what the layer gives in the original model.
+        bias_correction: whether the bias may change; where not, the weight alone is fitted to the outputs.
     """
     seen = RunningMoments(layer)
     for x, y in zip(inputs, outputs, strict=True):
@@ -98,10 +139,12 @@ def sequential_fit(layer: HasRows, inputs: list[Tensor], outputs: list[Tensor]) 
     second, cross = seen.second, seen.cross
     mean, output_mean = seen.mean, seen.output_mean
     if plain.bias is not None:
-        second, cross = covariance(second, mean), cross - output_mean[..., :, None] * mean[..., None, :]
+        shift = output_mean if bias_correction else plain.bias.double().reshape(output_mean.shape)
+        cross = cross - shift[..., :, None] * mean[..., None, :]
+        second = covariance(second, mean) if bias_correction else second
     held = damped(second)
     wanted = torch.linalg.solve(held, (cross + plain.weight @ (held - second)).mT).mT
-    return Fit(wanted, plain.bias, second, mean, output_mean.flatten())
+    return Fit(wanted, plain.bias, second, mean, output_mean.flatten() if bias_correction else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +153,11 @@ class Lanes:
 
     original: list[Any]
     compressed: list[Any]
+
+    @property
+    def agree(self) -> bool:
+        """Whether nothing before made a difference."""
+        return self.original is self.compressed
 
 
 class _SideBySide:
@@ -142,7 +190,7 @@ class _SideBySide:
         else:
             original = self._lane(node, node.args, lambda lanes: lanes.original)
             arguments = self._arguments.get(node, node.args)
-            agree = all(self._values[n].original is self._values[n].compressed for n in node.all_input_nodes)
+            agree = all(self._values[n].agree for n in node.all_input_nodes)
             same = agree and arguments is node.args
             compressed = original if same else self._lane(node, arguments, lambda lanes: lanes.compressed)
             lanes = Lanes(original, compressed)

@@ -35,6 +35,10 @@ class StoredWeight(nn.Module):
     def forward(self) -> Tensor:
         """The weight, float32 of `shape`."""
 
+    def scaled(self, by: Tensor) -> "StoredWeight | None":  # noqa: ARG002 (most forms cannot)
+        """This weight with every output channel multiplied by one of `by` ``[out]``; None where that is not exact."""
+        return None
+
     @abstractmethod
     def trainable(self) -> "StoredWeight":
         """A form with parameters to train."""
@@ -58,6 +62,10 @@ class DenseWeight(StoredWeight):
     def forward(self) -> Tensor:
         """The weight as it is stored."""
         return self.weight
+
+    def scaled(self, by: Tensor) -> StoredWeight | None:
+        """Multiplies the floats."""
+        return DenseWeight(self.weight * by.float().reshape(-1, *[1] * (len(self.shape) - 1)), self.mask)
 
     def trainable(self) -> StoredWeight:
         """The same floats, held at zero where pruned."""
@@ -111,6 +119,13 @@ class IntegerWeight(StoredWeight):
     def with_integers(self, q: Tensor) -> "IntegerWeight":
         """The same quantizer and mask holding other integers."""
         return IntegerWeight(q, self.scale, self.bits, self.block_size, self.shape, self.mask)
+
+    def scaled(self, by: Tensor) -> StoredWeight | None:
+        """Multiplies the scales, the integers stay; one scale for the tensor cannot follow its channels."""
+        if self.scale.dim() == 0:
+            return None
+        scale = self.scale * by.float().reshape(-1, *[1] * (self.scale.dim() - 1))
+        return IntegerWeight(self.q, scale, self.bits, self.block_size, self.shape, self.mask)
 
     def trainable(self) -> StoredWeight:
         """Floats to train, rounded on their way out."""

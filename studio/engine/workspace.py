@@ -122,7 +122,7 @@ class Workspace:
         source, model = request.source, self._model(request.source.model, request.source.skeleton)
         original = weight_matrix(model.module(request.layer)).detach()
         compressed = self._compress(source, report)
-        if request.layer not in compressed.settings and source.weights is None:
+        if compressed.graph.get_submodule(request.layer) is model.module(request.layer):
             return weight_view(original, None)
         after = compressed.effective_weight(request.layer).reshape(original.shape)
         return weight_view(original, after, self._moment(source, model, request.layer))
@@ -239,7 +239,8 @@ class Workspace:
         if calibration is None or layer not in calibration.moments:
             return None
         mean = calibration.means[layer]
-        shift = mean.unsqueeze(-1) * mean.unsqueeze(-2) if model.info.layer(layer).has_bias else 0.0
+        made_up = model.info.layer(layer).has_bias and source.recipe.options.bias_correction
+        shift = mean.unsqueeze(-1) * mean.unsqueeze(-2) if made_up else 0.0
         return calibration.moments[layer] - shift
 
     def _calibration(self, source: Source, model: Model, report: Report) -> Calibration | None:

@@ -218,12 +218,23 @@ class Options(Settings):
     data_aware: bool = Field(
         default=True,
         title="Fit to data",
-        description="Use what the layers' inputs look like, where data is given.",
+        description="Use what the layers' inputs look like, where data is given; off, no data makes a difference.",
     )
     fit: Literal["layer", "sequential"] = Field(
         default="sequential",
         title="Fit",
         description="Each layer alone, or each on what the compressed layers before it give.",
+    )
+    bias_correction: bool = Field(
+        default=True,
+        title="Bias correction",
+        description="Biases make up for the shift of a layer's mean output (only with Fit to data).",
+    )
+    norm_recalibration: bool = Field(
+        default=False,
+        title="Norm recalibration",
+        description="Mean and spread of every channel are brought back to the original's, as BatchNorm would with "
+        "statistics measured anew (only with Fit to data).",
     )
     calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=512, title="Calibration samples", description="Samples used to learn what inputs look like."

@@ -43,6 +43,18 @@ def test_the_wanted_weight_is_the_least_squares_one(bias: bool, monkeypatch: pyt
         assert found is None
 
 
+def test_with_the_bias_held_the_weight_alone_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequential, "damped", lambda H: H)
+    torch.manual_seed(0)
+    layer, original = nn.Linear(5, 3), torch.randn(200, 5) + 1
+    changed = torch.relu(original + 0.3 * torch.randn(200, 5))
+    y = layer(original).detach()
+    fit = sequential_fit(layer, [changed], [y], bias_correction=False)
+    expected = np.linalg.lstsq(changed.numpy(), (y - layer.bias).detach().numpy(), rcond=None)[0].T
+    np.testing.assert_allclose(fit.weight[0].numpy(), expected, atol=1e-4)
+    assert torch.equal(fit.bias_for(fit.weight[0].float()), layer.bias)
+
+
 class Repeated(nn.Module):
     """One layer that runs twice and one that runs once."""
 
