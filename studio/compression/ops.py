@@ -5,6 +5,8 @@
 the compressed layers hold their latent weights themselves (`studio.compression.stored`).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,3 +53,40 @@ def _spread(parameter: Tensor, q: Tensor, axis: int, block_size: int) -> Tensor:
     if parameter.dim() == 0:
         return parameter
     return parameter.reshape([-1 if position == axis else 1 for position in range(q.dim())])
+
+
+@torch.library.custom_op("studio::quantize_dequantize", mutates_args=())
+def quantize_dequantize(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    """Every value at the nearest of 256 levels, as ONNX `QuantizeLinear` and `DequantizeLinear` in a row give it.
+
+    Gradients pass straight through the rounding, none where a value is clipped (Bengio et al. 2013, arXiv 1308.3432).
+
+    Args:
+        x: any shape.
+        scale: float32, 0-d: distance of two levels.
+        zero_point: uint8, 0-d: number of the level that is zero.
+
+    Returns:
+        float32 of the shape of `x`.
+    """
+    shift = zero_point.to(torch.float32)
+    return (((x / scale).round() + shift).clamp(0, 255) - shift) * scale
+
+
+@quantize_dequantize.register_fake
+def _(x: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _remember_what_is_inside(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001
+    x, scale, zero_point = inputs
+    level = (x / scale).round() + zero_point.to(torch.float32)
+    ctx.save_for_backward((level >= 0) & (level <= 255))
+
+
+def _straight_through(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    (inside,) = ctx.saved_tensors
+    return gradient * inside, None, None
+
+
+quantize_dequantize.register_autograd(_straight_through, setup_context=_remember_what_is_inside)
