@@ -44,7 +44,16 @@ class StoredInteger:
 
 def stored_integers(graph: ir.Graph) -> list[StoredInteger]:
     """Every stored weight of a graph fresh from the exporter."""
-    return [_follow(node) for node in graph if node.op_type == "DequantizeLinear"]
+    return [_follow(node) for node in graph if node.op_type == "DequantizeLinear" and not is_rounded(node.outputs[0])]
+
+
+def is_rounded(value: ir.Value | None) -> bool:
+    """Whether `value` is an activation on 8-bit levels: ``DequantizeLinear`` right behind ``QuantizeLinear``."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+        return False
+    before = node.inputs[0].producer()
+    return before is not None and before.op_type == "QuantizeLinear"
 
 
 def write_out(graph: ir.Graph, stored: StoredInteger, name: str) -> list[ir.Node]:
@@ -61,22 +70,47 @@ def write_out(graph: ir.Graph, stored: StoredInteger, name: str) -> list[ir.Node
     axis = 1 if block_size else 0
     if stored.turned:
         q, axis, scale = q.T, 1 - axis, scale.T if block_size else scale
-    through_matrix = len(stored.shape) == 2 or block_size > 0
+    reader = stored.end.outputs[0].consumers()[0]
+    in_integers = is_rounded(reader.inputs[0]) and block_size == 0
+    through_matrix = (len(stored.shape) == 2 or block_size > 0) and not in_integers
     if not through_matrix:
         q = q.reshape(stored.shape)
     attributes = ({"axis": axis} if scale.ndim else {}) | ({"block_size": block_size} if block_size else {})
     integers = initializer(graph, f"{name}_quantized", q.astype(ml_dtypes.int4 if bits == 4 else np.int8))
     inputs = [integers, initializer(graph, f"{name}_scale", scale)]
+    if in_integers:  # runtimes ask for the zero points that they could do without
+        zeros = np.zeros(scale.shape, integers.const_value.numpy().dtype)
+        inputs.append(initializer(graph, f"{name}_zero_point", zeros))
     nodes = [ir.node("DequantizeLinear", inputs, attributes, name=f"{name}_dequantize")]
+    if in_integers:
+        nodes += _integer_bias(graph, reader, scale, name)
     if through_matrix:
         nodes[0].outputs[0].name = f"{name}_matrix"
         shape = initializer(graph, f"{name}_shape", np.array(stored.shape, dtype=np.int64))
         nodes.append(ir.node("Reshape", [nodes[0].outputs[0], shape], name=f"{name}_reshape"))
-    nodes[-1].outputs[0].name = name
+    last = nodes[0] if in_integers else nodes[-1]
+    last.outputs[0].name = name
     graph.insert_before(stored.start, nodes)
-    stored.end.outputs[0].replace_all_uses_with(nodes[-1].outputs[0])
+    stored.end.outputs[0].replace_all_uses_with(last.outputs[0])
     graph.remove(list(stored.chain), safe=True)
     return nodes
+
+
+def _integer_bias(graph: ir.Graph, reader: ir.Node, weight_scale: NDArray[np.generic], name: str) -> list[ir.Node]:
+    """Gives `reader` its bias as int32, in steps of the product of its input's and its weight's scale."""
+    if len(reader.inputs) < 3 or reader.inputs[2] is None:
+        return []
+    name = f"{name.removesuffix('.weight')}.bias"
+    bias = _array(reader.inputs[2])
+    input_scale = _array(_producer(reader.inputs[0]).inputs[1])
+    step = np.broadcast_to(input_scale * weight_scale, bias.shape).astype(np.float32)
+    integers = initializer(graph, f"{name}_quantized", np.rint(bias / step).astype(np.int32))
+    steps = initializer(graph, f"{name}_scale", step)
+    zeros = initializer(graph, f"{name}_zero_point", np.zeros(bias.shape, np.int32))
+    node = ir.node("DequantizeLinear", [integers, steps, zeros], {"axis": 0}, name=f"{name}_dequantize")
+    node.outputs[0].name = name
+    reader.replace_input_with(2, node.outputs[0])
+    return [node]
 
 
 def initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:

@@ -34,8 +34,14 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return product if bias is None else op.Add(product, bias)
 
 
+def _quantize_dequantize(x: Any, scale: Any, zero_point: Any) -> Any:
+    """``studio::quantize_dequantize``, the pair that runtimes recognise around operators they run in integers."""
+    return op.DequantizeLinear(op.QuantizeLinear(x, scale, zero_point), scale, zero_point)
+
+
 #: For `torch.onnx.export`.
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.studio.dequantize.default: _dequantize,
+    torch.ops.studio.quantize_dequantize.default: _quantize_dequantize,
     torch.ops.aten.linear.default: _linear,
 }
