@@ -52,9 +52,12 @@ def find_sites(graph: fx.GraphModule, layers: Collection[str]) -> Sites:
             wanted.add(source_of(node.all_input_nodes[0]))
             if not _is_last_product(graph, node):
                 wanted.add(behind_relu(node))
-        elif role(node) == "add" and len(node.all_input_nodes) == 2:
-            if all(source_of(side) in wanted for side in node.all_input_nodes):
-                wanted.add(behind_relu(node))
+        elif (
+            role(node) == "add"
+            and len(node.all_input_nodes) == 2
+            and wanted.issuperset(map(source_of, node.all_input_nodes))
+        ):
+            wanted.add(behind_relu(node))
     nodes = list(graph.graph.nodes)
     sources = tuple(node for node in nodes if node in wanted)
     carried = {node: source_of(node) for node in nodes if role(node) == "move" and source_of(node) in wanted}
