@@ -1,17 +1,21 @@
 """Activations rounded to 8 bits: where a graph is rounded, a module stands that knows its levels."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 import studio.compression.ops  # noqa: F401 (registers the op)
 from studio.analysis.calibration import Batch
+from studio.compression.compressed import with_layers
 from studio.compression.modules import CompressedConv, CompressedLinear
 from studio.compression.ranges import Levels, RangeMethod, find_levels
-from studio.compression.sites import Sites, find_sites, source_of
 from studio.compression.stored import IntegerWeight
+from studio.models.sites import Sites
+from studio.progress import Progress, Report
+from studio.recipe.rounding import rounded_sites
 
 #: Path under which the modules stand in the graph.
 FOLDER = "activation_levels"
@@ -35,101 +39,102 @@ class RoundedActivation(nn.Module):
 
 
 @torch.no_grad()
-def quantize_activations(
-    graph: fx.GraphModule, methods: Mapping[str, RangeMethod], batches: Sequence[Batch]
-) -> fx.GraphModule:
-    """A copy of `graph` in which the inputs and outputs of some layers are rounded.
+def find_all_levels(
+    graph: fx.GraphModule,
+    sites: Sites,
+    methods: Mapping[str, RangeMethod],
+    batches: Sequence[Batch],
+    report: Report,
+) -> dict[int, Levels]:
+    """Levels of every site that is rounded, by its number, each chosen from what reaches it rounded.
 
     Args:
-        graph: its layers compressed already.
+        graph: the compressed model.
+        sites: of the original.
         methods: by path of layer, how the ranges of its input and its output are chosen; where layers share a site,
-            the first of them decides.
-        batches: calibration samples.
+            the first that reads it decides, and of a sum the first layer of all.
+        batches: calibration samples; all values that are needed still are held at once.
+        report: told of every site; raising `Cancelled` from it stops the work.
     """
-    sites = find_sites(graph, methods)
-    levels, biases = _Walk(graph, sites, methods).run(batches)
-    return _with_modules(graph, sites, levels, biases)
-
-
-class _Walk:
-    """Runs the graph node by node with all batches, choosing the levels of each site from what reaches it rounded."""
-
-    def __init__(self, graph: fx.GraphModule, sites: Sites, methods: Mapping[str, RangeMethod]) -> None:
-        self._graph, self._sites = graph, sites
-        self._interpreter = fx.Interpreter(graph)
-        self._methods = dict(_method_by_site(graph, sites, methods))
-        self._layers = methods
-        self._levels = dict[fx.Node, Levels]()
-        self._replaced = dict[str, nn.Module]()
-
-    def run(self, batches: Sequence[Batch]) -> tuple[dict[fx.Node, Levels], dict[str, nn.Module]]:
-        """Levels by site, and layers whose biases are rounded by path."""
-        feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])
-        values = dict[fx.Node, list[Tensor]]()
-        for node in self._graph.graph.nodes:
-            given = next(feeds) if node.op == "placeholder" else self._execute(node, values, len(batches))
-            if node in self._sites.sources:
-                self._levels[node] = find_levels(torch.cat([x.flatten() for x in given]), self._methods[node])
-                rounding = RoundedActivation(self._levels[node])
-                given = [rounding(x) for x in given]
-            values[node] = given
-            for used in self._interpreter.user_to_last_uses.get(node, []):
-                del values[used]
-        return self._levels, self._replaced
-
-    def _execute(self, node: fx.Node, values: Mapping[fx.Node, list[Tensor]], count: int) -> list[Tensor]:
-        if node.op == "call_module" and node.target in self._layers:
-            name = str(node.target)
-            levels = self._levels[source_of(node.all_input_nodes[0])]
-            layer = with_rounded_bias(self._graph.get_submodule(name), levels.scale)
-            self._replaced[name] = layer
-            return [layer(x) for x in values[node.all_input_nodes[0]]]
-        results = []
-        for i in range(count):
-            one = {n: values[n][i] for n in node.all_input_nodes}
-            args, kwargs = (fx.map_arg(given, one.__getitem__) for given in (node.args, node.kwargs))
-            results.append(getattr(self._interpreter, node.op)(node.target, args, kwargs))
-        return results
-
-
-def with_rounded_bias(layer: nn.Module, input_scale: float) -> nn.Module:
-    """The layer with its bias at a whole multiple of the product of its input's and its weight's scale."""
-    if not isinstance(layer, (CompressedConv, CompressedLinear)) or layer.bias is None:
-        return layer
-    stored = layer.stored
-    if not isinstance(stored, IntegerWeight):
-        return layer
-    step = torch.tensor(input_scale, dtype=torch.float32) * stored.scale
-    rounded = copy.copy(layer)
-    rounded._parameters = {**layer._parameters, "bias": nn.Parameter((layer.bias / step).round() * step, False)}
-    return rounded
-
-
-def _method_by_site(
-    graph: fx.GraphModule, sites: Sites, methods: Mapping[str, RangeMethod]
-) -> dict[fx.Node, RangeMethod]:
-    """How each site's range is chosen: as the first layer that reads or gives it says, sums as the first layer."""
-    chosen = dict.fromkeys(sites.sources, next(iter(methods.values())))
-    for node in reversed(graph.graph.nodes):
-        if node.op == "call_module" and node.target in methods:
-            chosen[source_of(node.all_input_nodes[0])] = methods[str(node.target)]
-    return chosen
-
-
-def _with_modules(
-    graph: fx.GraphModule, sites: Sites, levels: Mapping[fx.Node, Levels], layers: Mapping[str, nn.Module]
-) -> fx.GraphModule:
-    copied, made = fx.Graph(), dict[fx.Node, fx.Node]()
-    modules = {source: RoundedActivation(found) for source, found in levels.items()}
+    wanted = rounded_sites(sites.operators, methods)
+    chosen = dict.fromkeys(wanted, next(iter(methods.values())))
+    for one in reversed(sites.operators):
+        if one.layer is not None and one.layer in methods:
+            chosen[one.inputs[0]] = methods[one.layer]
+    numbers = {node.name: number for number, node in enumerate(sites.nodes) if number in wanted}
+    interpreter, levels = fx.Interpreter(graph), dict[int, Levels]()
+    feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])
+    values = dict[fx.Node, list[Tensor]]()
     for node in graph.graph.nodes:
-        made[node] = copied.node_copy(node, made.__getitem__)
-        source = node if node in levels else sites.carried.get(node)
-        if source is not None:
-            made[node] = copied.call_module(f"{FOLDER}.{source.name}", (made[node],))
+        given = next(feeds) if node.op == "placeholder" else _execute(interpreter, node, values, len(batches))
+        number = numbers.get(node.name)
+        if number is not None:
+            report(Progress(len(levels), len(chosen), f"Choosing the levels of {node.name}"))
+            levels[number] = find_levels(torch.cat([x.flatten() for x in given]), chosen[number])
+            given = [RoundedActivation(levels[number])(x) for x in given]
+        values[node] = given
+        for used in interpreter.user_to_last_uses.get(node, []):
+            del values[used]
+    return levels
+
+
+def _execute(
+    interpreter: fx.Interpreter, node: fx.Node, values: Mapping[fx.Node, list[Tensor]], count: int
+) -> list[Any]:
+    results = []
+    for i in range(count):
+        one = {n: values[n][i] for n in node.all_input_nodes}
+        args, kwargs = (fx.map_arg(given, one.__getitem__) for given in (node.args, node.kwargs))
+        results.append(getattr(interpreter, node.op)(node.target, args, kwargs))
+    return results
+
+
+def with_levels(
+    graph: fx.GraphModule, sites: Sites, levels: Mapping[int, Levels], integer: Collection[str]
+) -> fx.GraphModule:
+    """A copy of `graph` in which the sites that have levels are rounded.
+
+    Args:
+        graph: the compressed model.
+        sites: of the original.
+        levels: by number of site.
+        integer: paths of the layers that run in integers.
+    """
+    numbers = {node.name: number for number, node in enumerate(sites.nodes)}
+    numbers |= {node.name: number for node, number in sites.moves.items()}
+    copied, made = fx.Graph(), dict[fx.Node, fx.Node]()
     root = copy.copy(graph)
     root.add_submodule(FOLDER, nn.Module())
-    for source, module in modules.items():
-        root.add_submodule(f"{FOLDER}.{source.name}", module)
-    for name, layer in layers.items():
-        root.set_submodule(name, layer)
-    return fx.GraphModule(root, copied).eval()
+    for node in graph.graph.nodes:
+        made[node] = copied.node_copy(node, made.__getitem__)
+        number = numbers.get(node.name)
+        if number is not None and number in levels:
+            path = f"{FOLDER}.{node.name}"
+            root.add_submodule(path, RoundedActivation(levels[number]))
+            made[node] = copied.call_module(path, (made[node],))
+    return with_rounded_biases(fx.GraphModule(root, copied).eval(), integer)
+
+
+def with_rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> fx.GraphModule:
+    """A graph whose layers at the paths `integer` have biases on the grid of their products, as 32-bit integers are.
+
+    A product's step is that of the layer's input times that of its weight.
+    """
+    return with_layers(graph, dict(_rounded_biases(graph, integer)))
+
+
+@torch.no_grad()
+def _rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> Iterator[tuple[str, nn.Module]]:
+    for node in graph.graph.nodes:
+        if node.op != "call_module" or node.target not in integer:
+            continue
+        layer = graph.get_submodule(str(node.target))
+        rounding = graph.get_submodule(str(node.all_input_nodes[0].target))
+        if not isinstance(layer, CompressedConv | CompressedLinear) or layer.bias is None:
+            continue
+        if isinstance(layer.stored, IntegerWeight) and isinstance(rounding, RoundedActivation):
+            step = rounding.scale * layer.stored.scale.flatten()
+            rounded = copy.copy(layer)
+            bias = nn.Parameter((layer.bias / step).round() * step, requires_grad=False)
+            rounded._parameters = {**layer._parameters, "bias": bias}
+            yield str(node.target), rounded

@@ -1,22 +1,27 @@
 """A model and a recipe become a compressed model: a pure function."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import fx, nn
 
 from studio.analysis.calibration import Calibration
+from studio.compression.activations import find_all_levels, with_levels
 from studio.compression.build import build_layer
 from studio.compression.channels import with_arguments
 from studio.compression.compressed import CompressedModel, with_layers
 from studio.compression.modules import CompressedLayer, Factored
 from studio.compression.plan import Plan, make_plan
-from studio.compression.sequential import called_once, fit_in_order
+from studio.compression.sequential import called_once, fit_in_order, within_memory
 from studio.compression.weights import TrainedWeights, load_weights
+from studio.errors import CompressionError
 from studio.models.model import Model
+from studio.models.sites import sites_of
 from studio.progress import Progress, Report, silent
 from studio.recipe.recipe import Recipe
+from studio.recipe.rounding import integer_layers, rounded_layers, rounded_sites
+from studio.recipe.settings import LayerSettings
 
 __all__ = ["CompressedModel", "compress"]
 
@@ -44,7 +49,8 @@ def compress(
 
     Raises:
         RecipeError: the recipe does not fit the model.
-        CompressionError: the weights file does not fit the model or is damaged.
+        CompressionError: the weights file does not fit the model or is damaged, or activations are to be rounded
+            without data.
     """
     recipe.check(model.info.layers)
     known = calibration if recipe.options.data_aware else None
@@ -68,8 +74,38 @@ def compress(
         layers |= fit_in_order(plan, ready, known.batches, report, recalibrate=open_layers if wanted else frozenset())
     factors = {name: layer.factorization for name, layer in layers.items() if isinstance(layer, Factored)}
     graph = with_layers(with_arguments(plan.graph, plan.arguments), layers)
+    graph = _rounded(model, graph, plan.settings, known, trained, report)
     fitted = layers if fit == "sequential" else ready
     return CompressedModel(model, recipe, graph, plan.settings, factors, fit, plan.cuts, fitted)
+
+
+def _rounded(
+    model: Model,
+    graph: fx.GraphModule,
+    settings: Mapping[str, LayerSettings],
+    calibration: Calibration | None,
+    trained: TrainedWeights | None,
+    report: Report,
+) -> fx.GraphModule:
+    """The compressed graph with its activations rounded where the recipe says so.
+
+    Raises:
+        CompressionError: there is no data to learn ranges from.
+    """
+    layers = rounded_layers(settings)
+    if not layers:
+        return graph
+    sites = sites_of(model.graph, model.info.layers)
+    if trained is not None and trained.levels.keys() == rounded_sites(sites.operators, layers):
+        levels = trained.levels
+    elif calibration is not None:
+        methods = {n: s.quantize.activation_range for n, s in settings.items() if n in layers and s.quantize}
+        batches = within_memory(graph, calibration.batches, 1)
+        levels = find_all_levels(graph, sites, methods, batches, report)
+    else:
+        first = next(name for name in settings if name in layers)
+        raise CompressionError(f"{first}: rounding activations takes data to learn their ranges from, fitted to data.")
+    return with_levels(graph, sites, levels, integer_layers(settings))
 
 
 def _same(name: str, plan: Plan, before: CompressedModel | TrainedWeights) -> bool:

@@ -63,7 +63,7 @@ def fit_in_order(
     made, total = dict[str, nn.Module](), len(pending)
     if not pending:
         return made
-    batches = batches[: max(1, MEMORY // (2 * _peak_bytes(graph, batches[0])))]
+    batches = within_memory(graph, batches, 2)
     walk = _SideBySide(graph, batches, plan.arguments)
     for node in graph.graph.nodes:
         name = str(node.target)
@@ -223,6 +223,11 @@ class _Peak(fx.Interpreter):
         live = [value for value in (*self.env.values(), result) if isinstance(value, Tensor)]
         self.bytes = max(self.bytes, sum(tensor.nbytes for tensor in live))
         return result
+
+
+def within_memory(graph: fx.GraphModule, batches: Sequence[Batch], copies: int) -> Sequence[Batch]:
+    """As many of the batches as `copies` of the graph's values may take at once, at least one."""
+    return batches[: max(1, MEMORY // (copies * _peak_bytes(graph, batches[0])))]
 
 
 def _peak_bytes(graph: fx.GraphModule, batch: Batch) -> int:

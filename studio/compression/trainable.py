@@ -5,8 +5,10 @@ from dataclasses import replace
 
 from torch import fx
 
+from studio.compression.activations import with_rounded_biases
 from studio.compression.compressed import CompressedModel
 from studio.compression.modules import CompressedConv, CompressedLinear
+from studio.recipe.rounding import integer_layers
 
 
 def trainable(compressed: CompressedModel) -> fx.GraphModule:
@@ -34,7 +36,8 @@ def freeze(compressed: CompressedModel, trained: fx.GraphModule) -> CompressedMo
     graph = copy.deepcopy(trained).cpu()
     for layer in _stored_layers(graph):
         layer.stored = layer.stored.frozen()
-    return replace(compressed, graph=graph.requires_grad_(False).eval())
+    graph = with_rounded_biases(graph.requires_grad_(False).eval(), integer_layers(compressed.settings))
+    return replace(compressed, graph=graph)
 
 
 def _stored_layers(graph: fx.GraphModule) -> list[CompressedLinear | CompressedConv]:

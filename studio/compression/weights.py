@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +24,17 @@ from safetensors.torch import save
 from torch import Tensor, fx
 
 from studio.analysis.inputs import HasRows, layer_at
+from studio.compression.activations import FOLDER
 from studio.compression.build import build_layer
 from studio.compression.channels import Cut, cut_layer, widened
 from studio.compression.compressed import CompressedModel, effective_weight
 from studio.compression.fit import plain_fit
 from studio.compression.modules import CompressedLayer
+from studio.compression.ranges import Levels
 from studio.errors import CompressionError
 from studio.files import write_atomically
 from studio.models.model import Model
+from studio.models.sites import sites_of
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, Settings
 
@@ -67,12 +70,14 @@ class TrainedWeights:
         settings: by compressed layer, what it was made with.
         layers: the compressed layers exactly as stored.
         cuts: what stays of the layers that lost channels; in `graph` those are zeros.
+        levels: of the rounded activations, by number of site.
     """
 
     graph: fx.GraphModule
     settings: Mapping[str, LayerSettings]
     layers: Mapping[str, CompressedLayer]
     cuts: Mapping[str, Cut]
+    levels: Mapping[int, Levels] = field(default_factory=dict)
 
 
 def save_weights(compressed: CompressedModel, folder: Path) -> Path:
@@ -139,10 +144,21 @@ def _restore(model: Model, header: _Header, tensors: dict[str, Tensor]) -> Train
         values = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{name}.")}
         layers[name] = _restored_layer(layer, stored, {k.removeprefix(f"{name}."): v for k, v in values.items()})
         tensors |= {f"{name}.{key}": value for key, value in _dense(layer, layers[name], stored.cut)}
+    levels = _levels(model, {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{FOLDER}.")})
     graph.load_state_dict(tensors)
     settings = {name: stored.settings for name, stored in header.layers.items()}
     cuts = {name: stored.cut for name, stored in header.layers.items() if stored.cut is not None}
-    return TrainedWeights(graph.eval(), settings, layers, cuts)
+    return TrainedWeights(graph.eval(), settings, layers, cuts, levels)
+
+
+def _levels(model: Model, stored: Mapping[str, Tensor]) -> dict[int, Levels]:
+    """The levels of the rounded activations by number of site."""
+    names = [f"{FOLDER}.{node.name}" for node in sites_of(model.graph, model.info.layers).nodes]
+    return {
+        number: Levels(float(stored[f"{name}.scale"]), int(stored[f"{name}.zero_point"]))
+        for number, name in enumerate(names)
+        if f"{name}.scale" in stored and f"{name}.zero_point" in stored
+    }
 
 
 def _dense(layer: HasRows, compressed: CompressedLayer, cut: Cut | None) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from studio.export.verify import check, compare
 from studio.files import write_atomically
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import model_cost
+from studio.recipe.rounding import integer_layers, rounded_layers
 
 __all__ = ["export", "measure_export_size"]
 
@@ -52,7 +53,7 @@ def export(
 
     def write(path: Path) -> None:
         report(Progress(0, None, f"Writing {out.name}"))
-        write_onnx(compressed.graph, model.info, path, model.free_size)
+        write_onnx(compressed.graph, model.info, path, model.free_size, integer_layers(compressed.settings))
         after = path.stat().st_size
         comparison = compare(
             model,
@@ -64,7 +65,7 @@ def export(
             seed,
             report,
         )
-        check(comparison, predicted, after)
+        check(comparison, predicted, after, rounded=bool(rounded_layers(compressed.settings)))
         reports.append(
             ExportReport(
                 out=str(out),

@@ -18,7 +18,7 @@ from torch import fx
 import studio
 from studio.errors import ExportError
 from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
-from studio.export.onnx_weights import initializer, stored_integers, write_out
+from studio.export.onnx_weights import initializer, name_levels, stored_integers, write_out
 from studio.export.translate import TRANSLATIONS
 from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.model import DEFAULT_SIZE, example_inputs
@@ -27,7 +27,7 @@ from studio.models.model import DEFAULT_SIZE, example_inputs
 OPSET = 21
 
 #: Raised with every change that makes files of another size, so that remembered sizes are measured anew.
-WRITER_VERSION = 2
+WRITER_VERSION = 3
 
 #: What every entry of these attributes of a convolution is when they are left out.
 _CONV_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
@@ -36,19 +36,22 @@ _CONV_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
 _LIMIT = 2**31 - 1
 
 
-def onnx_bytes(graph: fx.GraphModule, info: ModelInfo, free_size: int = DEFAULT_SIZE) -> bytes:
+def onnx_bytes(
+    graph: fx.GraphModule, info: ModelInfo, free_size: int = DEFAULT_SIZE, integer: Collection[str] = ()
+) -> bytes:
     """`graph` as an ONNX file with the inputs and outputs of `info`; free dimensions stay free.
 
     Args:
         graph: in eval mode, its layers at the paths of ``info.layers``, compressed or not.
         info: the original.
         free_size: size that free dimensions other than the batch have in the example the graph is traced with.
+        integer: paths of the layers that run in integers.
 
     Raises:
         ExportError: an operator has no form in ONNX, or the file would be too large.
     """
     model = _exported(graph, info, free_size)
-    _tidy(model, {layer.name: layer for layer in info.layers}, graph.state_dict().keys())
+    _tidy(model, {layer.name: layer for layer in info.layers}, graph.state_dict().keys(), integer)
     proto = ir.to_proto(model)
     if proto.ByteSize() > _LIMIT:
         raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.")
@@ -56,9 +59,15 @@ def onnx_bytes(graph: fx.GraphModule, info: ModelInfo, free_size: int = DEFAULT_
     return content
 
 
-def write_onnx(graph: fx.GraphModule, info: ModelInfo, path: Path, free_size: int = DEFAULT_SIZE) -> None:
+def write_onnx(
+    graph: fx.GraphModule,
+    info: ModelInfo,
+    path: Path,
+    free_size: int = DEFAULT_SIZE,
+    integer: Collection[str] = (),
+) -> None:
     """Writes what `onnx_bytes` gives to `path`."""
-    path.write_bytes(onnx_bytes(graph, info, free_size))
+    path.write_bytes(onnx_bytes(graph, info, free_size, integer))
 
 
 def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Model:
@@ -123,19 +132,19 @@ def _not_about_torchvision(record: logging.LogRecord) -> bool:
     return "torchvision is not installed" not in record.getMessage()
 
 
-def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[str]) -> None:
+def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[str], integer: Collection[str]) -> None:
     """Leaves nothing in the file but what runs, under names that tell where it belongs."""
     graph = model.graph
     places = {node: place_of(node, layers) for node in graph}
-    named, names = set[ir.Node](), Names()
+    _restore_biases(graph, places, layers)
+    named, names = name_levels(graph), Names()
     for stored in stored_integers(graph):
         place = places[stored.start]
         if place is None:
             raise ValueError(f"{stored.start.name}: a stored weight outside the model's layers")
-        written = write_out(graph, stored, names.unique(f"{place.part}.weight"))
+        written = write_out(graph, stored, names.unique(f"{place.part}.weight"), place.layer in integer)
         named.update(written)
         places.update(dict.fromkeys(written, place))
-    _restore_biases(graph, places, layers)
     RemoveUnusedNodesPass()(model)
     name_all(graph, places, named, parameters)
     for node in graph:

@@ -8,6 +8,7 @@ import ast
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import onnx_ir as ir
 
@@ -67,6 +68,7 @@ def name_all(graph: ir.Graph, places: Places, named: Collection[ir.Node], keep: 
         keep: names of parameters outside the layers, which they keep.
     """
     fixed = {value for node in named for value in (*node.inputs, *node.outputs) if value is not None}
+    fixed -= {value for node in named if node.op_type == "QuantizeLinear" for value in _around(node)}
     fixed |= {*graph.inputs, *graph.outputs}
     names = Names({value.name or "" for value in fixed})
     nodes = Names({node.name or "" for node in named})
@@ -76,10 +78,28 @@ def name_all(graph: ir.Graph, places: Places, named: Collection[ir.Node], keep: 
         for value, name in (*_parameter_names(node, places[node], keep), *_output_names(node, places)):
             if value not in fixed and value not in wanted:
                 wanted[value] = names.unique(name)
+    _hand_on(named, wanted, fixed)
     for number, value in enumerate(wanted):
         value.name = f"\0{number}"  # out of the way of the names to come
     for value, name in wanted.items():
         value.name = name
+
+
+def _around(quantize: ir.Node) -> tuple[ir.Value, ir.Value]:
+    """The activation that goes into a pair of ``QuantizeLinear`` and ``DequantizeLinear``, and what it becomes."""
+    (dequantize,) = quantize.outputs[0].consumers()
+    return cast("ir.Value", quantize.inputs[0]), dequantize.outputs[0]
+
+
+def _hand_on(named: Collection[ir.Node], wanted: dict[ir.Value, str], fixed: Collection[ir.Value]) -> None:
+    """The rounded activation gets the name that the activation would have, which gets one of a known length."""
+    for node in (node for node in named if node.op_type == "QuantizeLinear"):
+        before, after = _around(node)
+        name = str(node.name).removesuffix(".quantize")
+        if after not in fixed:
+            wanted[after] = wanted.get(before, f"{name}.rounded")
+        if before not in fixed:
+            wanted[before] = f"{name}.exact"
 
 
 def _node_name(node: ir.Node, place: Place | None) -> str:

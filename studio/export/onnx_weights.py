@@ -47,6 +47,29 @@ def stored_integers(graph: ir.Graph) -> list[StoredInteger]:
     return [_follow(node) for node in graph if node.op_type == "DequantizeLinear" and not is_rounded(node.outputs[0])]
 
 
+def name_levels(graph: ir.Graph) -> set[ir.Node]:
+    """Gives every rounded activation levels of its own, under names of one length, and tells their nodes.
+
+    The name that a value had before it was rounded goes on to the rounded one, so that what reads it stays as it was.
+    """
+    nodes = set[ir.Node]()
+    pairs = [node for node in graph if node.op_type == "QuantizeLinear"]
+    for number, quantize in enumerate(pairs):
+        name = f"levels_{number:04}"
+        (dequantize,) = quantize.outputs[0].consumers()
+        levels = [
+            initializer(graph, f"{name}.{part}", _array(quantize.inputs[position]))
+            for position, part in ((1, "scale"), (2, "zero_point"))
+        ]
+        for node, verb in ((quantize, "quantize"), (dequantize, "dequantize")):
+            for position, value in enumerate(levels, 1):
+                node.replace_input_with(position, value)
+            node.name = f"{name}.{verb}"
+        quantize.outputs[0].name = f"{name}.quantized"
+        nodes |= {quantize, dequantize}
+    return nodes
+
+
 def is_rounded(value: ir.Value | None) -> bool:
     """Whether `value` is an activation on 8-bit levels: ``DequantizeLinear`` right behind ``QuantizeLinear``."""
     node = value.producer() if value is not None else None
@@ -56,7 +79,7 @@ def is_rounded(value: ir.Value | None) -> bool:
     return before is not None and before.op_type == "QuantizeLinear"
 
 
-def write_out(graph: ir.Graph, stored: StoredInteger, name: str) -> list[ir.Node]:
+def write_out(graph: ir.Graph, stored: StoredInteger, name: str, in_integers: bool = False) -> list[ir.Node]:
     """Replaces a stored weight by its final form; the value that the layer reads is called `name`.
 
     The initializers are ``name_quantized``, ``name_scale`` and, with a ``Reshape``, ``name_shape``.
@@ -70,8 +93,6 @@ def write_out(graph: ir.Graph, stored: StoredInteger, name: str) -> list[ir.Node
     axis = 1 if block_size else 0
     if stored.turned:
         q, axis, scale = q.T, 1 - axis, scale.T if block_size else scale
-    reader = stored.end.outputs[0].consumers()[0]
-    in_integers = is_rounded(reader.inputs[0]) and block_size == 0
     through_matrix = (len(stored.shape) == 2 or block_size > 0) and not in_integers
     if not through_matrix:
         q = q.reshape(stored.shape)
@@ -79,11 +100,11 @@ def write_out(graph: ir.Graph, stored: StoredInteger, name: str) -> list[ir.Node
     integers = initializer(graph, f"{name}_quantized", q.astype(ml_dtypes.int4 if bits == 4 else np.int8))
     inputs = [integers, initializer(graph, f"{name}_scale", scale)]
     if in_integers:  # runtimes ask for the zero points that they could do without
-        zeros = np.zeros(scale.shape, integers.const_value.numpy().dtype)
+        zeros = np.zeros(scale.shape, np.int8)
         inputs.append(initializer(graph, f"{name}_zero_point", zeros))
     nodes = [ir.node("DequantizeLinear", inputs, attributes, name=f"{name}_dequantize")]
     if in_integers:
-        nodes += _integer_bias(graph, reader, scale, name)
+        nodes += _integer_bias(graph, stored.end.outputs[0].consumers()[0], scale, name)
     if through_matrix:
         nodes[0].outputs[0].name = f"{name}_matrix"
         shape = initializer(graph, f"{name}_shape", np.array(stored.shape, dtype=np.int64))
@@ -101,9 +122,9 @@ def _integer_bias(graph: ir.Graph, reader: ir.Node, weight_scale: NDArray[np.gen
     if len(reader.inputs) < 3 or reader.inputs[2] is None:
         return []
     name = f"{name.removesuffix('.weight')}.bias"
-    bias = _array(reader.inputs[2])
-    input_scale = _array(_producer(reader.inputs[0]).inputs[1])
-    step = np.broadcast_to(input_scale * weight_scale, bias.shape).astype(np.float32)
+    bias = _array(reader.inputs[2]).astype(np.float32)
+    input_scale = _array(_producer(reader.inputs[0]).inputs[1]).astype(np.float32)
+    step = np.broadcast_to(input_scale * weight_scale.astype(np.float32), bias.shape)
     integers = initializer(graph, f"{name}_quantized", np.rint(bias / step).astype(np.int32))
     steps = initializer(graph, f"{name}_scale", step)
     zeros = initializer(graph, f"{name}_zero_point", np.zeros(bias.shape, np.int32))

@@ -181,7 +181,7 @@ class ChoiceEditor(FieldEditor):
         self.box.setToolTip(spec.help)
         keep_wheel_for_scrolling(self.box)
         for choice in spec.choices:
-            self.box.addItem(f"{spec.labels.get(choice, choice)} {spec.unit}".strip(), choice)
+            self.box.addItem(f"{spec.labels.get(str(choice), choice)} {spec.unit}".strip(), choice)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.box, 1)

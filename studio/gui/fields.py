@@ -62,14 +62,19 @@ def _read(name: str, schema: Mapping[str, Any]) -> FieldSpec:
         above="exclusiveMinimum" in value,
         below="exclusiveMaximum" in value,
         scale=float(schema.get("scale", 1)),
-        choices=tuple(value.get("enum", ())),
+        choices=_choices(value),
         labels=schema.get("labels", {}),
         optional="anyOf" in schema,
     )
 
 
+def _choices(schema: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of a choice: those listed, or the only one there is beside None."""
+    return (None, schema["const"]) if "const" in schema else tuple(schema.get("enum", ()))
+
+
 def _kind(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema:
+    if _choices(schema):
         return "choice"
     kind = schema.get("type", "text")
     return kind if kind in ("integer", "number", "boolean") else "text"

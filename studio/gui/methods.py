@@ -198,6 +198,7 @@ class QuantizeForm(MethodForm):
         for name, editor in self.editors.items():
             editor.set_value(getattr(self._settings, name))
         self.show_row(self.editors["group_size"], self._settings.granularity == "group")
+        self.show_row(self.editors["activation_range"], self._settings.activation_bits is not None)
 
     def start(self, _layers: list[Layer]) -> QuantizeSettings:
         """Eight bits, a scale for every output channel."""

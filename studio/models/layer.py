@@ -9,7 +9,7 @@ from math import prod
 OK = "ok"
 
 #: Techniques a layer is judged for, in the order of the recipe.
-METHODS = ("prune", "channels", "n_m", "rank", "quantize")
+METHODS = ("prune", "channels", "n_m", "rank", "quantize", "activations")
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,36 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Site:
+    """A tensor between operators that can be rounded.
+
+    Attributes:
+        places: how many nodes give its values: one that computes them, the others move them about.
+        input: name of the model's input that it is, if it is one.
+        readers: how many nodes read what the first gives.
+    """
+
+    places: int
+    input: str | None
+    readers: int
+
+
+@dataclass(frozen=True)
+class IntegerOperator:
+    """An operator that runs in integers where the sites around it are rounded.
+
+    Attributes:
+        layer: its path; None for a sum.
+        inputs: numbers of the sites that it reads.
+        output: number of the site that it gives; None where it may give floats.
+    """
+
+    layer: str | None
+    inputs: tuple[int, ...]
+    output: int | None
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """A model as the window sees it.
 
@@ -149,6 +179,8 @@ class ModelInfo:
         bytes: size of the file on disk.
         macs: multiply-accumulate operations of all layers for one sample.
         skeleton: the file that the network came from where `path` holds weights alone.
+        sites: tensors that can be rounded to 8 bits.
+        operators: what can run in integers between them, in running order.
     """
 
     path: str
@@ -161,6 +193,8 @@ class ModelInfo:
     bytes: int
     macs: int
     skeleton: str | None = None
+    sites: tuple[Site, ...] = ()
+    operators: tuple[IntegerOperator, ...] = ()
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:

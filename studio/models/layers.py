@@ -1,7 +1,7 @@
 """The layer table: what layers a graph has, in the order they run, what they cost and what can be done to them."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,7 +43,16 @@ def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tupl
     layers = (
         _layer(name, graph.get_submodule(name), macs // batch, trace.windows[name]) for name, macs in trace.macs.items()
     )
-    return tuple(_with_channels(layer, channels) for layer in layers)
+    calls = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    return tuple(_once(_with_channels(layer, channels), calls[layer.name]) for layer in layers)
+
+
+def _once(layer: Layer, calls: int) -> Layer:
+    """The layer with the verdict on rounding what it reads and gives."""
+    if calls < 2 or not layer.allows("activations"):
+        return layer
+    reason = "the layer runs more than once, on activations of different ranges"
+    return replace(layer, methods={**layer.methods, "activations": reason})
 
 
 def _with_channels(layer: Layer, channels: Channels) -> Layer:
@@ -125,12 +134,14 @@ def verdicts(kind: str, shape: tuple[int, ...], groups: int) -> dict[str, str]:
             "n_m": f"pruning is not supported for {plural} layers",
             "rank": f"low rank is not supported for {plural} layers",
             "quantize": f"quantization is not supported for {plural} layers",
+            "activations": f"quantization is not supported for {plural} layers",
         }
     return {
         "prune": OK,
         "n_m": OK if math.prod(shape[1:]) > 1 else "each output has a single weight: no neighbours to choose from",
         "rank": _rank_verdict(shape, groups),
         "quantize": OK,
+        "activations": OK,
     }
 
 

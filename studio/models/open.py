@@ -14,6 +14,7 @@ from studio.models.layers import layer_table
 from studio.models.model import DEFAULT_SIZE, Model, example_inputs
 from studio.models.onnx_file import import_onnx
 from studio.models.pt2_file import import_pt2
+from studio.models.sites import sites_of
 from studio.models.skeleton import fill
 from studio.progress import Progress, Report, silent
 
@@ -60,6 +61,7 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     fold_batch_norms(graph)
     report(Progress(2, 3, "Listing layers"))
     layers, free_size = _run_once(path, graph, inputs)
+    sites = sites_of(graph, layers)
     info = ModelInfo(
         path=str(path),
         format=kind,
@@ -71,6 +73,8 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         bytes=size,
         macs=sum(layer.macs for layer in layers),
         skeleton=None if skeleton is None else str(skeleton),
+        sites=sites.described(graph, [spec.name for spec in inputs]),
+        operators=sites.operators,
     )
     report(Progress(3, 3, "Opened"))
     return Model(graph, info, free_size)

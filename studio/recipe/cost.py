@@ -16,6 +16,7 @@ from studio.recipe.channels import fitted
 from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
 from studio.recipe.protobuf import node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
+from studio.recipe.rounding import rounded_layers, rounded_sites, runs_in_integers
 from studio.recipe.settings import CONTAINER_BITS, LayerSettings, PruneSettings, QuantizeSettings
 
 _FLOAT = 4
@@ -79,6 +80,7 @@ def model_cost(info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorizat
     }
     changes = [(layer, costs[layer.name]) for layer in info.layers]
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
+    size += _sites_size(info, rounded_sites(info.operators, rounded_layers(settings)))
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)
     zeros = sum(cost.parameters - cost.nonzeros for cost in costs.values())
     return ModelCost(
@@ -114,7 +116,9 @@ def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | N
     weights, original = sum(prod(shape) for shape in shapes.values()), prod(layer.shape)
     parameters = layer.parameters - original + weights
     before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * original)
-    stored = sum(_stored_size(name, shape, settings.quantize) for name, shape in shapes.items())
+    integer = runs_in_integers(settings)
+    stored = sum(_stored_size(name, shape, settings.quantize, integer) for name, shape in shapes.items())
+    stored += _integer_bias_added(layer) if integer and _has_own_bias(layer) else 0
     size = layer.bytes + stored - before + (_nodes_added(layer, factors) if factors is not None else 0)
     return LayerCost(
         bytes=size,
@@ -184,7 +188,7 @@ def _zeros(shapes: Iterable[tuple[int, ...]], settings: LayerSettings) -> int:
     return sum(settings.prune.zeros(shape[0], prod(shape[1:])) for shape in shapes)
 
 
-def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings | None) -> int:
+def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings | None, integer: bool = False) -> int:
     """Bytes of a stored weight with all that it takes to read it, as `studio.export.onnx_weights` writes it."""
     count = prod(shape)
     if settings is None:
@@ -193,17 +197,54 @@ def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings |
     grouped = settings.granularity == "group"
     scales = {"tensor": (), "channel": (out,), "group": (out, ceil(columns / settings.group_size))}
     scale = scales[settings.granularity]
-    through_matrix = grouped or len(shape) == 2
+    through_matrix = grouped or (len(shape) == 2 and not integer)
     stored = (out, columns) if through_matrix else shape
     attributes = ({"axis": 1} if scale else {}) | ({"block_size": settings.group_size} if grouped else {})
     size = tensor_size(f"{name}_quantized", stored, ceil(count * CONTAINER_BITS[settings.weight_bits] / 8))
     size += tensor_size(f"{name}_scale", scale, _FLOAT * prod(scale))
-    inputs = (f"{name}_quantized", f"{name}_scale")
+    inputs: tuple[str, ...] = (f"{name}_quantized", f"{name}_scale")
+    if integer:
+        size += tensor_size(f"{name}_zero_point", scale, prod(scale))
+        inputs += (f"{name}_zero_point",)
     matrix = f"{name}_matrix" if through_matrix else name
     size += node_size(f"{name}_dequantize", "DequantizeLinear", inputs, matrix, attributes)
     if through_matrix:
         size += tensor_size(f"{name}_shape", (len(shape),), _INT64 * len(shape))
         size += node_size(f"{name}_reshape", "Reshape", (matrix, f"{name}_shape"), name, {})
+    return size
+
+
+def _has_own_bias(layer: Layer) -> bool:
+    """Whether the layer's node takes the bias: a product over several positions leaves it to a sum behind it."""
+    return layer.has_bias and (len(layer.shape) > 2 or layer.macs <= prod(layer.shape))
+
+
+def _integer_bias_added(layer: Layer) -> int:
+    """Bytes that a bias of 32-bit integers takes more than one of floats, as `studio.export.onnx_weights` writes it."""
+    out, name = layer.shape[0], f"{layer.name}.bias"
+    parts = [f"{name}_{part}" for part in ("quantized", "scale", "zero_point")]
+    size = sum(tensor_size(part, (out,), _FLOAT * out) for part in parts)
+    size += node_size(f"{name}_dequantize", "DequantizeLinear", parts, name, {"axis": 0})
+    return size - tensor_size(name, (out,), _FLOAT * out)
+
+
+def _sites_size(info: ModelInfo, sites: Iterable[int]) -> int:
+    """Bytes of the levels of rounded activations, as `studio.export.onnx_weights` writes them."""
+    name, size = "levels_0000", 0
+    levels = (f"{name}.scale", f"{name}.zero_point")
+    pair = tensor_size(levels[0], (), _FLOAT) + tensor_size(levels[1], (), 1)
+    for site in (info.sites[number] for number in sites):
+        rounded = f"{name}.rounded" if site.input else f"{name}.exact"
+        quantize = node_size(
+            f"{name}.quantize", "QuantizeLinear", (site.input or rounded, *levels), f"{name}.quantized", {}
+        )
+        moved = node_size(f"{name}.quantize", "QuantizeLinear", (f"{name}.exact", *levels), f"{name}.quantized", {})
+        dequantize = node_size(f"{name}.dequantize", "DequantizeLinear", (f"{name}.quantized", *levels), rounded, {})
+        behind = node_size(
+            f"{name}.dequantize", "DequantizeLinear", (f"{name}.quantized", *levels), f"{name}.exact", {}
+        )
+        size += pair + quantize + dequantize + (site.places - 1) * (pair + moved + behind)
+        size += site.readers * (len(rounded) - len(site.input.encode())) if site.input else 0
     return size
 
 
@@ -256,7 +297,10 @@ def _notes(
         rank = factors.ranks[0]
         yield f"rank {rank} is above break-even {layer.break_even_rank:.1f}: the factors are no smaller than the layer"
     if settings.quantize:
-        yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
+        if not runs_in_integers(settings):
+            yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
+        if settings.quantize.activation_bits and not runs_in_integers(settings):
+            yield "only whole layers with 8-bit weights without groups run in integers"
         bits = settings.quantize.weight_bits
         if bits != CONTAINER_BITS[bits]:
             yield f"{bits}-bit weights take 4 bits each, the fewest that ONNX can store and run: no smaller than 4 bits"

@@ -10,7 +10,7 @@ from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import METHODS, Layer
 from studio.recipe.channels import group_settings, kept_channels, narrowed
 from studio.recipe.factorization import has_form
-from studio.recipe.settings import ChannelSettings, LayerSettings, Options, PruneSettings, Settings
+from studio.recipe.settings import ChannelSettings, LayerSettings, Options, PruneSettings, QuantizeSettings, Settings
 
 #: Methods of `LayerSettings`.
 SETTABLE = ("channels", "prune", "rank", "quantize")
@@ -123,7 +123,7 @@ class Recipe(Settings):
 
 def technique_of(method: str, chosen: Settings | None) -> str:
     """The verdict in `Layer.methods` that must allow what is `chosen` for a method of `LayerSettings`."""
-    return chosen.technique if isinstance(chosen, PruneSettings) else method
+    return chosen.technique if isinstance(chosen, PruneSettings | QuantizeSettings) else method
 
 
 def _is_glob(name: str) -> bool:

@@ -169,6 +169,32 @@ class QuantizeSettings(Settings):
         description="Neighbouring inputs of one output channel that share a scale (only with groups).",
         json_schema_extra={"unit": "weights"},
     )
+    activation_bits: Literal[8] | None = Field(
+        default=None,
+        title="Activations",
+        description="Bits that what the layer reads and gives is rounded to, with ranges learnt from data. Between "
+        "layers with 8-bit weights and no groups runtimes then compute in integers, which is fast.",
+        json_schema_extra={"labels": {"None": "float", "8": "8 bit"}},
+    )
+    activation_range: Literal["minmax", "percentile", "mse", "entropy"] = Field(
+        default="percentile",
+        title="Range",
+        description="What the levels span: all values, all but one in ten thousand, the least squared error, or the "
+        "least change of the distribution (only with rounded activations).",
+        json_schema_extra={
+            "labels": {
+                "minmax": "smallest to largest",
+                "percentile": "99.99 %",
+                "mse": "least squares",
+                "entropy": "entropy",
+            }
+        },
+    )
+
+    @property
+    def technique(self) -> str:
+        """The verdict in `Layer.methods` that must allow this."""
+        return "activations" if self.activation_bits else "quantize"
 
 
 class LayerSettings(Settings):

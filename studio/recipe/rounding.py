@@ -1,0 +1,39 @@
+"""Which activations a recipe rounds to 8 bits: those that its layers read and give, and the sums between them."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from studio.models.layer import IntegerOperator
+from studio.recipe.settings import LayerSettings
+
+
+def rounded_layers(settings: Mapping[str, LayerSettings]) -> set[str]:
+    """Layers whose inputs and outputs are rounded."""
+    return {name for name, chosen in settings.items() if chosen.quantize and chosen.quantize.activation_bits}
+
+
+def integer_layers(settings: Mapping[str, LayerSettings]) -> set[str]:
+    """Those of them that run in integers: runtimes have kernels for 8-bit weights without groups only."""
+    return {name for name in rounded_layers(settings) if runs_in_integers(settings[name])}
+
+
+def runs_in_integers(settings: LayerSettings) -> bool:
+    """Whether a layer with such settings runs in integers."""
+    chosen = settings.quantize
+    return bool(
+        chosen
+        and chosen.activation_bits
+        and chosen.weight_bits == 8
+        and chosen.granularity != "group"
+        and settings.rank is None
+    )
+
+
+def rounded_sites(operators: Iterable[IntegerOperator], layers: Collection[str]) -> set[int]:
+    """Numbers of the sites that are rounded where `layers` are: theirs, and sums of two that are rounded before."""
+    rounded = set[int]()
+    for one in operators:
+        if one.layer in layers or (one.layer is None and rounded.issuperset(one.inputs)):
+            rounded.update(one.inputs)
+            if one.output is not None:
+                rounded.add(one.output)
+    return rounded
