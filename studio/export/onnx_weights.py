@@ -66,6 +66,7 @@ def name_levels(graph: ir.Graph) -> set[ir.Node]:
                 node.replace_input_with(position, value)
             node.name = f"{name}.{verb}"
         quantize.outputs[0].name = f"{name}.quantized"
+        dequantize.attributes.clear()  # defaults that say nothing of a single scale
         nodes |= {quantize, dequantize}
     return nodes
 

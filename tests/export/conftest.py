@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.layers import layer_table
 from studio.models.model import Model, example_inputs
+from studio.models.sites import sites_of
 
 
 class Convolutions(nn.Module):
@@ -70,7 +71,20 @@ def _model(network: nn.Module, input_shape: tuple[int, ...]) -> Model:
     layers = layer_table(graph, values)
     parameters = sum(parameter.numel() for parameter in graph.parameters())
     macs = sum(layer.macs for layer in layers)
-    info = ModelInfo("net.onnx", "onnx", f"{id(graph)}", inputs, outputs, layers, parameters, 4 * parameters, macs)
+    sites = sites_of(graph, layers)
+    info = ModelInfo(
+        path="net.onnx",
+        format="onnx",
+        fingerprint=f"{id(graph)}",
+        inputs=inputs,
+        outputs=outputs,
+        layers=layers,
+        parameters=parameters,
+        bytes=4 * parameters,
+        macs=macs,
+        sites=sites.described(graph, ["input"]),
+        operators=sites.operators,
+    )
     return Model(graph, info)
 
 

@@ -69,6 +69,17 @@ def test_a_kept_layer_offers_nothing_else_and_says_why(panel, opened, selection)
     assert "Kept as it is" in panel.sections["prune"].reason.text()
 
 
+def test_activations_are_rounded_by_a_choice_that_brings_its_range_into_sight(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["quantize"].switch.click()
+    editors = panel.sections["quantize"].form.editors
+    assert editors["activation_bits"].box.currentText() == "float"
+    assert not editors["activation_range"].isVisible()
+    editors["activation_bits"].box.setCurrentText("8 bit")
+    assert opened.project.settings("head").quantize.activation_bits == 8
+    assert editors["activation_range"].isVisible()
+
+
 def test_the_group_size_shows_only_with_groups(panel, opened, selection):
     selection.select(("head",))
     panel.sections["quantize"].switch.click()

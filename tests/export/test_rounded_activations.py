@@ -1,0 +1,73 @@
+"""Rounded activations in the file: what ONNX Runtime computes, in integers, and how large the file is."""
+
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from studio.analysis.calibration import calibrate
+from studio.compression.compress import compress
+from studio.export.onnx_file import onnx_bytes
+from studio.export.verify import ROUNDED_TOLERANCE
+from studio.recipe.cost import model_cost
+from studio.recipe.recipe import Recipe
+from studio.recipe.rounding import integer_layers
+
+SETTINGS = {
+    "by channel": {"quantize": {"activation_bits": 8}},
+    "by tensor": {"quantize": {"activation_bits": 8, "granularity": "tensor"}},
+    "by group": {"quantize": {"activation_bits": 8, "granularity": "group", "group_size": 16}},
+    "4-bit weights": {"quantize": {"activation_bits": 8, "weight_bits": 4}},
+    "factors": {"quantize": {"activation_bits": 8}, "rank": {"parameters": 0.6}},
+    "sparse": {"quantize": {"activation_bits": 8}, "prune": {"ratio": 0.5}},
+}
+
+
+def _compressed(model, recipe):
+    x = torch.randn(64, *model.example(1)[0].shape[1:], generator=torch.Generator().manual_seed(0))
+    return compress(model, recipe, calibration=calibrate(model, [(x,)])), x
+
+
+def _written(compressed):
+    model = compressed.model
+    return onnx_bytes(compressed.graph, model.info, integer=integer_layers(compressed.settings))
+
+
+def _off_from_the_prediction(compressed):
+    model = compressed.model
+    original = len(onnx_bytes(model.graph, model.info))
+    predicted = model_cost(model.info, compressed.recipe, compressed.factors, original).bytes
+    return abs(predicted - len(_written(compressed)))
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("network", ["convolutions", "tokens", "waves"])
+def test_the_file_gives_the_previewed_outputs_and_takes_the_predicted_bytes(network, settings, make_model):
+    compressed, x = _compressed(make_model(network), Recipe.model_validate({"default": settings}))
+    content = _written(compressed)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    (exported,) = ort.InferenceSession(content).run(None, {"input": x.numpy()})
+    preview = compressed.graph(x).detach()
+    errors = (torch.from_numpy(exported) - preview).abs() / preview.abs().max()
+    assert errors.max() <= ROUNDED_TOLERANCE
+    assert errors.median() <= 1 / 255
+    assert _off_from_the_prediction(compressed) <= 8
+
+
+def test_one_layer_alone_takes_the_predicted_bytes_too(make_model):
+    recipe = Recipe.model_validate({"layers": {"wide": {"quantize": {"activation_bits": 8}}}})
+    compressed, _ = _compressed(make_model("convolutions"), recipe)
+    assert _off_from_the_prediction(compressed) <= 8
+
+
+def test_the_runtime_computes_convolutions_sums_and_products_in_integers(make_model, tmp_path):
+    recipe = Recipe.model_validate({"default": {"quantize": {"activation_bits": 8}}})
+    compressed, _ = _compressed(make_model("convolutions"), recipe)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(_written(compressed), options)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 3
+    assert kinds.count("QLinearAdd") == 1
+    assert kinds.count("QGemm") == 1
+    assert not {"Conv", "Gemm", "Add"} & set(kinds)
