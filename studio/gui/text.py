@@ -131,7 +131,8 @@ def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
     if settings.rank is not None:
         chips.append(_thinness(settings.rank))
     if settings.quantize is not None:
-        chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}")
+        activations = " a8" if settings.quantize.activation_bits else ""
+        chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}{activations}")
     return tuple(chips)
 
 

@@ -57,7 +57,7 @@ def test_inspect_lists_every_layer_with_what_can_be_done_to_it(answer: Any, digi
     assert found["model"]["format"] == "onnx"
     assert found["model"]["bytes"] == digits.model.stat().st_size
     assert set(found["layers"][0]) == {"name", "kind", "shape", "params", "bytes", "macs", "methods"}
-    assert set(found["layers"][0]["methods"]) == {"prune", "channels", "n_m", "rank", "quantize"}
+    assert set(found["layers"][0]["methods"]) == {"prune", "channels", "n_m", "rank", "quantize", "activations"}
     assert sum(layer["macs"] for layer in found["layers"]) == found["model"]["macs"]
 
 

@@ -37,6 +37,8 @@ def test_settings_become_one_short_text_a_method():
     assert text.settings_chips(settings) == ("50 %", "r48", "4b g32")
     few = LayerSettings(prune=PruneSettings(kind="n_m", n=2, m=4), quantize=QuantizeSettings(weight_bits=3))
     assert text.settings_chips(few) == ("2:4", "3b")
+    rounded = LayerSettings(quantize=QuantizeSettings(activation_bits=8))
+    assert text.settings_chips(rounded) == ("8b a8",)
     assert text.settings_chips(LayerSettings(keep=True)) == ("kept",)
     assert text.settings_chips(LayerSettings()) == ()
 
