@@ -13,6 +13,7 @@ from studio.compression.compressed import with_layers
 from studio.compression.modules import CompressedConv, CompressedLinear
 from studio.compression.ranges import Levels, RangeMethod, find_levels
 from studio.compression.stored import IntegerWeight
+from studio.compression.walk import execute
 from studio.models.sites import Sites
 from studio.progress import Progress, Report
 from studio.recipe.rounding import rounded_sites
@@ -64,9 +65,13 @@ def find_all_levels(
     numbers = {node.name: number for number, node in enumerate(sites.nodes) if number in wanted}
     interpreter, levels = fx.Interpreter(graph), dict[int, Levels]()
     feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])
-    values = dict[fx.Node, list[Tensor]]()
+    values = dict[fx.Node, list[Any]]()
     for node in graph.graph.nodes:
-        given = next(feeds) if node.op == "placeholder" else _execute(interpreter, node, values, len(batches))
+        if node.op == "placeholder":
+            given = next(feeds)
+        else:
+            lanes = [{n: values[n][i] for n in node.all_input_nodes} for i in range(len(batches))]
+            given = [execute(interpreter, node, node.args, lane) for lane in lanes]
         number = numbers.get(node.name)
         if number is not None:
             report(Progress(len(levels), len(chosen), f"Choosing the levels of {node.name}"))
@@ -76,17 +81,6 @@ def find_all_levels(
         for used in interpreter.user_to_last_uses.get(node, []):
             del values[used]
     return levels
-
-
-def _execute(
-    interpreter: fx.Interpreter, node: fx.Node, values: Mapping[fx.Node, list[Tensor]], count: int
-) -> list[Any]:
-    results = []
-    for i in range(count):
-        one = {n: values[n][i] for n in node.all_input_nodes}
-        args, kwargs = (fx.map_arg(given, one.__getitem__) for given in (node.args, node.kwargs))
-        results.append(getattr(interpreter, node.op)(node.target, args, kwargs))
-    return results
 
 
 def with_levels(
@@ -116,9 +110,11 @@ def with_levels(
 
 
 def with_rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> fx.GraphModule:
-    """A graph whose layers at the paths `integer` have biases on the grid of their products, as 32-bit integers are.
+    """A graph whose biases stand on the grid of their layers' products, as 32-bit integers are.
 
-    A product's step is that of the layer's input times that of its weight.
+    A product's step is that of the layer's input times that of its weight. Besides the layers at the paths `integer`
+    this holds for every convolution of rounded inputs with integer weights without groups: ONNX Runtime rounds its bias
+    on its own.
     """
     return with_layers(graph, dict(_rounded_biases(graph, integer)))
 
@@ -126,13 +122,14 @@ def with_rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> fx.G
 @torch.no_grad()
 def _rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> Iterator[tuple[str, nn.Module]]:
     for node in graph.graph.nodes:
-        if node.op != "call_module" or node.target not in integer:
+        layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not (isinstance(layer, CompressedConv) or (isinstance(layer, CompressedLinear) and node.target in integer)):
             continue
-        layer = graph.get_submodule(str(node.target))
-        rounding = graph.get_submodule(str(node.all_input_nodes[0].target))
-        if not isinstance(layer, CompressedConv | CompressedLinear) or layer.bias is None:
+        given = node.all_input_nodes[0]
+        rounding = graph.get_submodule(str(given.target)) if given.op == "call_module" else None
+        if layer.bias is None or not isinstance(rounding, RoundedActivation):
             continue
-        if isinstance(layer.stored, IntegerWeight) and isinstance(rounding, RoundedActivation):
+        if isinstance(layer.stored, IntegerWeight) and not layer.stored.block_size:
             step = rounding.scale * layer.stored.scale.flatten()
             rounded = copy.copy(layer)
             bias = nn.Parameter((layer.bias / step).round() * step, requires_grad=False)

@@ -1,6 +1,6 @@
 """A model and a recipe become a compressed model: a pure function."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,8 @@ from studio.compression.channels import with_arguments
 from studio.compression.compressed import CompressedModel, with_layers
 from studio.compression.modules import CompressedLayer, Factored
 from studio.compression.plan import Plan, make_plan
-from studio.compression.sequential import called_once, fit_in_order, within_memory
+from studio.compression.sequential import called_once, fit_in_order
+from studio.compression.walk import within_memory
 from studio.compression.weights import TrainedWeights, load_weights
 from studio.errors import CompressionError
 from studio.models.model import Model
@@ -21,7 +22,6 @@ from studio.models.sites import sites_of
 from studio.progress import Progress, Report, silent
 from studio.recipe.recipe import Recipe
 from studio.recipe.rounding import integer_layers, rounded_layers, rounded_sites
-from studio.recipe.settings import LayerSettings
 
 __all__ = ["CompressedModel", "compress"]
 
@@ -74,7 +74,7 @@ def compress(
         layers |= fit_in_order(plan, ready, known.batches, report, recalibrate=open_layers if wanted else frozenset())
     factors = {name: layer.factorization for name, layer in layers.items() if isinstance(layer, Factored)}
     graph = with_layers(with_arguments(plan.graph, plan.arguments), layers)
-    graph = _rounded(model, graph, plan.settings, known, trained, report)
+    graph = _rounded(model, graph, plan, known, trained, report)
     fitted = layers if fit == "sequential" else ready
     return CompressedModel(model, recipe, graph, plan.settings, factors, fit, plan.cuts, fitted)
 
@@ -82,7 +82,7 @@ def compress(
 def _rounded(
     model: Model,
     graph: fx.GraphModule,
-    settings: Mapping[str, LayerSettings],
+    plan: Plan,
     calibration: Calibration | None,
     trained: TrainedWeights | None,
     report: Report,
@@ -92,11 +92,12 @@ def _rounded(
     Raises:
         CompressionError: there is no data to learn ranges from.
     """
-    layers = rounded_layers(settings)
+    settings, layers = plan.settings, rounded_layers(plan.settings)
     if not layers:
         return graph
     sites = sites_of(model.graph, model.info.layers)
-    if trained is not None and trained.levels.keys() == rounded_sites(sites.operators, layers):
+    same = trained is not None and all(_same(name, plan, trained) for name in layers)
+    if trained is not None and same and trained.levels.keys() == rounded_sites(sites.operators, layers):
         levels = trained.levels
     elif calibration is not None:
         methods = {n: s.quantize.activation_range for n, s in settings.items() if n in layers and s.quantize}
@@ -104,7 +105,10 @@ def _rounded(
         levels = find_all_levels(graph, sites, methods, batches, report)
     else:
         first = next(name for name in settings if name in layers)
-        raise CompressionError(f"{first}: rounding activations takes data to learn their ranges from, fitted to data.")
+        raise CompressionError(
+            f"{first}: the ranges of rounded activations are learnt from data: name calibration data and let "
+            "options.data_aware be true, or leave activation_bits out."
+        )
     return with_levels(graph, sites, levels, integer_layers(settings))
 
 

@@ -67,7 +67,7 @@ def quantize_dequantize(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
         zero_point: uint8, 0-d: number of the level that is zero.
 
     Returns:
-        float32 of the shape of `x`.
+        Of the shape and dtype of `x`.
     """
     shift = zero_point.to(torch.float32)
     return (((x / scale).round() + shift).clamp(0, 255) - shift) * scale

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from studio.compression.ops import quantize_dequantize
+
 #: How a range is chosen.
 RangeMethod = Literal["minmax", "percentile", "mse", "entropy"]
 
@@ -60,8 +62,9 @@ def levels_between(low: float, high: float) -> Levels:
 
 def rounded(values: Tensor, levels: Levels) -> Tensor:
     """Every value at its nearest level."""
-    q = (values / levels.scale).round() + levels.zero_point
-    return (q.clamp(0, LEVELS) - levels.zero_point) * levels.scale
+    scale, zero_point = torch.tensor(levels.scale), torch.tensor(levels.zero_point, dtype=torch.uint8)
+    values = quantize_dequantize(values, scale, zero_point)
+    return values
 
 
 def _percentile(values: Tensor) -> tuple[float, float]:

@@ -23,10 +23,8 @@ from studio.compression.modules import CompressedLayer
 from studio.compression.plan import Plan
 from studio.compression.recalibrate import recalibrated
 from studio.compression.solver import damped
+from studio.compression.walk import execute, within_memory
 from studio.progress import Progress, Report
-
-#: Bytes that the activations of both models may take at once; more samples than fit are left out.
-MEMORY = 2 * 2**30
 
 
 def called_once(graph: fx.GraphModule) -> set[str]:
@@ -49,7 +47,7 @@ def fit_in_order(
     Args:
         plan: what is done to which layers.
         ready: layers of the plan that are fitted already.
-        batches: calibration samples; only as many as `MEMORY` allows are used.
+        batches: calibration samples; only as many as `walk.MEMORY` allows are used.
         report: told of every layer; raising `Cancelled` from it stops the work.
         recalibrate: modules whose output statistics are brought back (`recalibrated`), whether the plan changes them
             or not.
@@ -204,33 +202,6 @@ class _SideBySide:
 
     def _lane(self, node: fx.Node, args: tuple[Any, ...], lane: Callable[[Lanes], list[Any]]) -> list[Any]:
         return [
-            self._execute(node, args, {n: lane(self._values[n])[i] for n in node.all_input_nodes})
+            execute(self._interpreter, node, args, {n: lane(self._values[n])[i] for n in node.all_input_nodes})
             for i in self._batches
         ]
-
-    def _execute(self, node: fx.Node, arguments: tuple[Any, ...], values: dict[fx.Node, Any]) -> Any:
-        args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (arguments, node.kwargs))
-        return getattr(self._interpreter, node.op)(node.target, args, kwargs)
-
-
-class _Peak(fx.Interpreter):
-    """Runs a graph and notes the most bytes that its values take at once."""
-
-    bytes = 1
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        live = [value for value in (*self.env.values(), result) if isinstance(value, Tensor)]
-        self.bytes = max(self.bytes, sum(tensor.nbytes for tensor in live))
-        return result
-
-
-def within_memory(graph: fx.GraphModule, batches: Sequence[Batch], copies: int) -> Sequence[Batch]:
-    """As many of the batches as `copies` of the graph's values may take at once, at least one."""
-    return batches[: max(1, MEMORY // (copies * _peak_bytes(graph, batches[0])))]
-
-
-def _peak_bytes(graph: fx.GraphModule, batch: Batch) -> int:
-    peak = _Peak(graph)
-    peak.run(*batch)
-    return peak.bytes

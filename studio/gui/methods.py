@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
 from studio.gui.editors import FieldEditor, NumberEditor, keep_wheel_for_scrolling, make_editor
 from studio.gui.fields import field_specs
 from studio.gui.labels import label
-from studio.models.layer import OK, Layer
+from studio.models.layer import Layer
 from studio.recipe.factorization import has_form
 from studio.recipe.settings import (
     PATTERN_FIELDS,
@@ -199,11 +199,7 @@ class QuantizeForm(MethodForm):
             editor.set_value(getattr(self._settings, name))
         self.show_row(self.editors["group_size"], self._settings.granularity == "group")
         self.show_row(self.editors["activation_range"], self._settings.activation_bits is not None)
-        reasons = {layer.methods.get("activations", "not possible") for layer in layers} - {OK}
-        possible = any(layer.allows("activations") for layer in layers)
-        activations = self.editors["activation_bits"]
-        activations.setEnabled(possible)
-        activations.setToolTip("" if possible else "\n".join(sorted(reasons)))
+        self.editors["activation_bits"].setEnabled(any(layer.allows("activations") for layer in layers))
 
     def start(self, _layers: list[Layer]) -> QuantizeSettings:
         """Eight bits, a scale for every output channel."""

@@ -160,6 +160,9 @@ class SettingsPanel(QScrollArea):
             saving = method_saving(self._session, able, name)
         if name == "channels":
             notes += coupling_notes(self._session, able)
+        if name == "quantize":
+            barred = [layer for layer in able if not layer.allows("activations")]
+            notes += [f"No activations: {reason}." for reason in sorted({one.methods["activations"] for one in barred})]
         if len(able) < len(layers) and able:
             notes.append(f"Applies to {len(able)} of {len(layers)} layers.")
         section.show_state(on, self._reason(name, layers, chosen), saving, "\n".join(notes))

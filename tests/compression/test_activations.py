@@ -60,8 +60,20 @@ def test_biases_are_whole_multiples_of_the_products_step(compressed):
 
 
 def test_rounding_without_data_says_what_it_takes(model):
-    with pytest.raises(CompressionError, match="stem: rounding activations takes data"):
+    with pytest.raises(CompressionError, match="stem: the ranges of rounded activations are learnt from data: name"):
         compress(model, ALL)
+
+
+def test_another_range_is_learnt_anew_over_trained_weights(model, compressed, samples, tmp_path):
+    calibration = calibrate(model, [(samples,)])
+    other = Recipe.model_validate({"default": {"quantize": {"activation_bits": 8, "activation_range": "mse"}}})
+    again = compress(model, other, weights=save_weights(compressed, tmp_path), calibration=calibration)
+    assert _levels(again.graph) != _levels(compressed.graph)
+
+
+def test_the_original_stays_without_levels(model, compressed):
+    assert len(_levels(compressed.graph)) > 0
+    assert _levels(model.graph) == {}
 
 
 def test_trained_weights_come_back_with_the_levels_they_were_trained_with(model, compressed, samples, tmp_path):

@@ -4,7 +4,7 @@ import torch
 from torch import fx, nn
 
 from studio.analysis.calibration import Calibration
-from studio.compression import sequential
+from studio.compression import sequential, walk
 from studio.compression.plan import Plan
 from studio.compression.sequential import called_once, fit_in_order, sequential_fit
 from studio.models.model import Model
@@ -85,6 +85,6 @@ def test_samples_that_do_not_fit_into_memory_are_left_out(
 ) -> None:
     plan = {"stem": FOUR_BITS}
     limited = fit_in_order(Plan(model.graph, plan), {}, calibration.batches[:1], silent)
-    monkeypatch.setattr(sequential, "MEMORY", 1)
+    monkeypatch.setattr(walk, "MEMORY", 1)
     fitted = fit_in_order(Plan(model.graph, plan), {}, calibration.batches, silent)
     assert torch.equal(fitted["stem"].effective_weight(), limited["stem"].effective_weight())

@@ -140,6 +140,15 @@ def test_outputs_metric_and_size_are_each_held_to_their_tolerance():
         check(_comparison(), 1000, 1010)
 
 
+def test_rounded_activations_may_turn_three_samples_and_move_outputs_a_little():
+    turned = Measurement("top1", 89.7, 88.0, 92.0, 1000)
+    check(_comparison(max_error=0.19, exported=turned), 1000, 1000, rounded=True)
+    with pytest.raises(ExportError, match="outputs"):
+        check(_comparison(max_error=0.21), 1000, 1000, rounded=True)
+    with pytest.raises(ExportError, match=r"top1 is 89\.60"):
+        check(_comparison(exported=Measurement("top1", 89.6, 88.0, 92.0, 1000)), 1000, 1000, rounded=True)
+
+
 def test_the_size_of_the_uncompressed_model_is_remembered(make_model, monkeypatch):
     model = make_model("waves")
     size = measure_export_size(model)

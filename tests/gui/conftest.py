@@ -40,13 +40,14 @@ SHAPES = {
 }
 #: The layers that lose channels together, and those that take these channels.
 MEMBERS, CONSUMERS = ("stem", "block1.conv2"), ("block1.conv1", "block2.conv1")
+TWICE = "the layer runs more than once"
 TINY = "A single input channel has no rank to cut."
 
 
 def make_layer(name: str, shape: tuple[int, ...]) -> Layer:
     """A layer that allows everything, except that the stem has no rank to cut and no neighbours to choose from."""
     parameters = int(np.prod(shape)) + shape[0]
-    methods = dict.fromkeys(METHODS, OK) | ({"rank": TINY, "n_m": TINY} if name == "stem" else {})
+    methods = dict.fromkeys(METHODS, OK) | ({"rank": TINY, "n_m": TINY, "activations": TWICE} if name == "stem" else {})
     kind = "conv2d" if len(shape) == 4 else "linear"
     gives, takes = ((Share("stem", 0, 16, 1),) if name in coupled else () for coupled in (MEMBERS, CONSUMERS))
     return Layer(name, kind, shape, 1, True, parameters, 4 * parameters, 196 * parameters, methods, gives, takes)

@@ -80,6 +80,14 @@ def test_activations_are_rounded_by_a_choice_that_brings_its_range_into_sight(pa
     assert editors["activation_range"].isVisible()
 
 
+def test_a_layer_whose_activations_must_stay_says_why(panel, opened, selection):
+    selection.select(("stem",))
+    panel.sections["quantize"].switch.click()
+    section = panel.sections["quantize"]
+    assert not section.form.editors["activation_bits"].isEnabled()
+    assert f"No activations: {opened.project.info.layer('stem').methods['activations']}" in section.notes.text()
+
+
 def test_the_group_size_shows_only_with_groups(panel, opened, selection):
     selection.select(("head",))
     panel.sections["quantize"].switch.click()
