@@ -106,8 +106,8 @@ def _rounded(
     else:
         first = next(name for name in settings if name in layers)
         raise CompressionError(
-            f"{first}: the ranges of rounded activations are learnt from data: name calibration data and let "
-            "options.data_aware be true, or leave activation_bits out."
+            f"{first}: the ranges of rounded activations are learnt from data: choose training data (--calibration) "
+            "and leave Fit to data (data_aware) on, or leave the activations (activation_bits) as they are."
         )
     return with_levels(graph, sites, levels, integer_layers(settings))
 

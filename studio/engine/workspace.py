@@ -121,6 +121,8 @@ class Workspace:
     def _(self, request: ViewWeights, report: Report, _publish: Publish) -> WeightView:
         source, model = request.source, self._model(request.source.model, request.source.skeleton)
         original = weight_matrix(model.module(request.layer)).detach()
+        if source.weights is None and self._calibration(source, model, report) is None:
+            source = replace(source, recipe=source.recipe.without_activations())  # they take data, the weights do not
         compressed = self._compress(source, report)
         if compressed.graph.get_submodule(request.layer) is model.module(request.layer):
             return weight_view(original, None)

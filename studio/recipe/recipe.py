@@ -89,6 +89,20 @@ class Recipe(Settings):
             recipe = recipe.with_layer(name, chosen)
         return recipe
 
+    def without_activations(self) -> "Recipe":
+        """The recipe with activations left as they are, which makes no difference to weights fitted layer by layer."""
+
+        def weights_only(settings: LayerSettings) -> LayerSettings:
+            if settings.quantize is None:
+                return settings
+            return settings.model_copy(
+                update={"quantize": settings.quantize.model_copy(update={"activation_bits": None})}
+            )
+
+        kinds = {kind: weights_only(settings) for kind, settings in self.kinds.items()}
+        layers = {name: weights_only(settings) for name, settings in self.layers.items()}
+        return self.model_copy(update={"default": weights_only(self.default), "kinds": kinds, "layers": layers})
+
     def check(self, layers: Iterable[Layer]) -> None:
         """Checks that every entry finds its layer and that a layer named exactly can take what is asked of it.
 

@@ -60,7 +60,7 @@ def test_biases_are_whole_multiples_of_the_products_step(compressed):
 
 
 def test_rounding_without_data_says_what_it_takes(model):
-    with pytest.raises(CompressionError, match="stem: the ranges of rounded activations are learnt from data: name"):
+    with pytest.raises(CompressionError, match="stem: the ranges of rounded activations are learnt from data: choose"):
         compress(model, ALL)
 
 

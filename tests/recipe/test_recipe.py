@@ -109,6 +109,15 @@ def test_a_recipe_that_does_not_fit_the_model_says_where_and_why(plain: dict[str
     assert "\n" not in str(error.value)
 
 
+def test_without_activations_everything_else_stays_as_it_was():
+    rounded = {"quantize": {"weight_bits": 4, "activation_bits": 8}}
+    plain = {"quantize": {"weight_bits": 4, "activation_bits": None}}
+    kinds = {"linear": {"rank": {"rank": 2}}}
+    recipe = Recipe.model_validate({"default": rounded, "kinds": kinds, "layers": {"a*": {"keep": True}, "b": rounded}})
+    expected = Recipe.model_validate({"default": plain, "kinds": kinds, "layers": {"a*": {"keep": True}, "b": plain}})
+    assert recipe.without_activations() == expected
+
+
 def test_the_settings_of_many_layers_are_those_of_each_alone():
     chosen = recipe(
         default={"quantize": {}},
