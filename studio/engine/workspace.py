@@ -43,6 +43,7 @@ from studio.errors import StudioError
 from studio.evaluation.batches import Batches
 from studio.evaluation.data import Dataset, open_data
 from studio.evaluation.evaluate import Reference, measure, torch_predict
+from studio.evaluation.replay import Replay
 from studio.evaluation.result import Result
 from studio.export.export import export
 from studio.export.report import ExportReport
@@ -59,6 +60,9 @@ Made = TypeVar("Made")
 
 #: Samples that pass through the model at once while calibrating.
 CALIBRATION_BATCH = 64
+
+#: Bytes of activations that each of the last three replays may keep.
+REPLAY_BUDGET = 512 << 20
 
 
 class Memory:
@@ -87,6 +91,7 @@ class Workspace:
         self._models = Memory(2)
         self._data = Memory(6)
         self._references = Memory(4)
+        self._replays = Memory(3)
         self._calibrations = Memory(2)
         # a sequential fit takes long: kept apart, it does not hold up the layer fit that the window looks at
         self._compressed = {"layer": Memory(3), "sequential": Memory(2)}
@@ -153,7 +158,7 @@ class Workspace:
             return replace(result, factors=compressed.factors)
 
         result = measure(
-            torch_predict(compressed.graph),
+            self._replay(model, request.data, compressed).predict(compressed.graph),
             data,
             reference=self._reference(model, request.data),
             model=model,
@@ -205,6 +210,16 @@ class Workspace:
     def _reference(self, model: Model, data: str | None) -> Reference:
         key = (model.info.fingerprint, _version(data) if data else None)
         return self._references.get(key, lambda: Reference(torch_predict(model.graph)))
+
+    def _replay(self, model: Model, data: str | None, compressed: CompressedModel) -> Replay:
+        """What keeps activations for models of this kind, so that an edit re-runs only what depends on it.
+
+        Layers tried alone all differ from the original. Of whole recipes each differs from the one before, in the
+        layer fit and in the sequential one, which would drive each other's values out.
+        """
+        kind = "alone" if len(compressed.settings) <= 1 else compressed.fit
+        key = (kind, model.info.fingerprint, _version(data) if data else None)
+        return self._replays.get(key, lambda: Replay(model.graph, REPLAY_BUDGET, follow=kind != "alone"))
 
     def _compress(self, source: Source, report: Report) -> CompressedModel:
         """The compressed model of `source`; layers that the last one of the same model shares are taken over."""

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from studio.evaluation.arrays import Array, Indices
 from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
 from studio.evaluation.metrics import METRICS, Metric
-from studio.evaluation.predict import Predict, torch_predict
+from studio.evaluation.predict import Forgetful, HasOutputs, Predict, torch_predict
 from studio.evaluation.random_input import DEFAULT_COUNT, RandomInput
 from studio.evaluation.reference import Reference
 from studio.evaluation.result import Measurement, Result
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def measure(
-    predict: Predict,
+    predict: Predict | HasOutputs,
     data: Samples | None,
     *,
     reference: Reference | Predict | None = None,
@@ -109,7 +109,7 @@ def measure(
     """Measures `predict` on samples in random order, every beginning of which is balanced over the classes.
 
     Args:
-        predict: what to measure.
+        predict: what to measure, such as `torch_predict` of a graph or a variant of a `studio.evaluation.replay.Replay`.
         data: what to measure on; None takes random input of `model`, on which agreement with the original counts.
         reference: the original, measured on the same samples; needed for agreement.
         model: whose random input stands in for data.
@@ -130,6 +130,7 @@ def measure(
         data = RandomInput(model, min(samples or DEFAULT_COUNT, DEFAULT_COUNT))
     if reference is not None and not isinstance(reference, Reference):
         reference = Reference(reference)
+    measured = predict if isinstance(predict, HasOutputs) else Forgetful(predict)
     metric = METRICS[data.metric]
     if metric.against == "original" and reference is None:
         raise ValueError("agreement needs the original as reference")
@@ -140,7 +141,7 @@ def measure(
         for batch in _batches(order[start:stop]):
             inputs = data.inputs(batch)
             original = reference.outputs(batch, inputs) if reference is not None else None
-            tally.add(predict(inputs), original, data.labels(batch))
+            tally.add(measured.outputs(batch, inputs), original, data.labels(batch))
             report(Progress(tally.count, total, "measuring"))
         publish(tally.result())
     return tally.result()

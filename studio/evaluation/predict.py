@@ -1,12 +1,36 @@
 """Whatever turns inputs into outputs, a torch graph or a session of another runtime alike."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, fx
 
+from studio.evaluation.arrays import Array
+
 #: Gets a model's inputs, batch first, and gives its first output ``[batch, …]``.
 Predict = Callable[[tuple[Tensor, ...]], Tensor]
+
+
+@runtime_checkable
+class HasOutputs(Protocol):
+    """What gives outputs of samples it can tell apart, and so may remember what it knows of them."""
+
+    def outputs(self, indices: Array, inputs: tuple[Tensor, ...]) -> Tensor:
+        """The first output ``[batch, …]`` for the samples at `indices`, whose inputs are `inputs`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """A `Predict` that is asked anew each time."""
+
+    predict: Predict
+
+    def outputs(self, _indices: Array, inputs: tuple[Tensor, ...]) -> Tensor:
+        """See `HasOutputs.outputs`."""
+        return self.predict(inputs)
 
 
 def torch_predict(graph: fx.GraphModule) -> Predict:
@@ -14,13 +38,18 @@ def torch_predict(graph: fx.GraphModule) -> Predict:
 
     The graph must be in eval mode, as `studio.models` and `studio.compression` leave it.
     """
-    device = next((parameter.device for parameter in graph.parameters()), torch.device("cpu"))
+    device = device_of(graph)
 
     @torch.inference_mode()
     def predict(inputs: tuple[Tensor, ...]) -> Tensor:
         return first_output(graph(*(part.to(device) for part in inputs))).to("cpu")
 
     return predict
+
+
+def device_of(graph: fx.GraphModule) -> torch.device:
+    """Where a graph's parameters are."""
+    return next((parameter.device for parameter in graph.parameters()), torch.device("cpu"))
 
 
 def first_output(outputs: object) -> Tensor:
