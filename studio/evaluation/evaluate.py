@@ -109,7 +109,7 @@ def measure(
     """Measures `predict` on samples in random order, every beginning of which is balanced over the classes.
 
     Args:
-        predict: what to measure, such as `torch_predict` of a graph or a variant of a `studio.evaluation.replay.Replay`.
+        predict: what to measure: `torch_predict` of a graph, or a variant of a `studio.evaluation.replay.Replay`.
         data: what to measure on; None takes random input of `model`, on which agreement with the original counts.
         reference: the original, measured on the same samples; needed for agreement.
         model: whose random input stands in for data.

@@ -6,17 +6,17 @@ starts at the output, goes back from there to values whose versions are kept, an
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.node import map_aggregate
 
 from studio.compression.walk import execute
 from studio.evaluation.arrays import Array
-from studio.evaluation.cuts import Cost, choose_cuts
+from studio.evaluation.cuts import Cost
+from studio.evaluation.kept import Kept, bytes_of, tensors_in
 from studio.evaluation.predict import device_of, first_output, torch_predict
 from studio.evaluation.versions import Versions
 
@@ -44,7 +44,7 @@ class Replay:
         self._versions = Versions()
         self._lasting = frozenset(self._versions.of(graph).values())
         self._costs: dict[str, Cost] = {}  # of one sample
-        self._batches: dict[bytes, _Batch] = {}
+        self._batches: dict[bytes, Kept] = {}
         self._in_place = False
         self._lock = Lock()
 
@@ -69,17 +69,17 @@ class Replay:
                     self._batches.clear()
         return torch_predict(replayed.graph)(inputs)
 
-    def _batch(self, indices: Array) -> "_Batch":
+    def _batch(self, indices: Array) -> Kept:
         """What is kept for these samples, with room for as much as they are allowed."""
         key, count = indices.tobytes(), len(indices)
         if key not in self._batches:
             left = self._budget - sum(batch.allowance for batch in self._batches.values())
-            self._batches[key] = _Batch(int(SHARE * left), count)
+            self._batches[key] = Kept(int(SHARE * left), count)
             if self._costs:
                 self._batches[key].choose(self._costs)
         return self._batches[key]
 
-    def _run(self, replayed: "Replayed", batch: "_Batch", inputs: tuple[Tensor, ...]) -> Tensor:
+    def _run(self, replayed: "Replayed", batch: Kept, inputs: tuple[Tensor, ...]) -> Tensor:
         """Computes what is not kept.
 
         Raises:
@@ -90,17 +90,19 @@ class Replay:
         if self._follow:
             lasting = set(versions.values())
             batch.retain(lasting)
+        if not self._costs:  # they can be learnt only where nothing is left out
+            batch.retain(())
         costs, output = dict[str, Cost](), None
         began = time.perf_counter()
-        for node, output in _computed(replayed, batch.kept, inputs):
+        for node, output in _computed(replayed, batch.values, inputs):
             costs[node.name] = _cost(node, time.perf_counter() - began, output, len(inputs[0]))
             if versions[node] in lasting and node.op not in ("placeholder", "get_attr", "output"):
                 batch.offer(node.name, versions[node], output)
             began = time.perf_counter()
-        if not self._costs:  # the first run of all, which nothing was kept for
+        if not self._costs:
             self._costs = costs
             batch.choose(costs)
-            batch.retain({versions[node] for node in versions if node.name in batch.cuts})
+            batch.retain({versions[node] for node in versions if batch.is_cut(node.name)})
         return first_output(output).to("cpu")
 
 
@@ -123,49 +125,11 @@ class Replayed:
         return self.replay.outputs(self, indices, inputs)
 
 
-@dataclass(eq=False)
-class _Batch:
-    """Values kept of one batch, by version.
-
-    Attributes:
-        allowance: bytes that may be kept.
-        samples: in the batch.
-        cuts: names of the nodes whose values are kept; None as long as nobody knows what they cost: all that fit.
-    """
-
-    allowance: int
-    samples: int
-    cuts: Collection[str] | None = None
-    kept: dict[str, Any] = field(default_factory=dict)
-    bytes: int = 0
-
-    def choose(self, costs: Mapping[str, Cost]) -> None:
-        """Chooses what to keep by the costs of one sample, and gives back the room that is not used."""
-        self.cuts = choose_cuts(costs, self.allowance / self.samples)
-        used = sum(cost.bytes for name, cost in costs.items() if name in self.cuts)
-        self.allowance = min(self.allowance, int(used * self.samples))
-
-    def offer(self, name: str, version: str, value: Any) -> None:
-        """Keeps a value if it is one of those to keep and there is room."""
-        size = _bytes(value)
-        chosen = self.cuts is None or name in self.cuts
-        if chosen and version not in self.kept and self.bytes + size <= self.allowance:
-            self.kept[version] = value
-            self.bytes += size
-
-    def retain(self, versions: Collection[str]) -> None:
-        """Lets go of all values but those of `versions`."""
-        self.kept = {version: value for version, value in self.kept.items() if version in versions}
-        self.bytes = sum(_bytes(value) for value in self.kept.values())
-
-
 class _WrittenInPlaceError(Exception):
     """A node changed a value it was given."""
 
 
-def _computed(
-    replayed: Replayed, kept: Mapping[str, Any], inputs: tuple[Tensor, ...]
-) -> Iterator[tuple[fx.Node, Any]]:
+def _computed(replayed: Replayed, kept: Mapping[str, Any], inputs: tuple[Tensor, ...]) -> Iterator[tuple[fx.Node, Any]]:
     """Runs the nodes that the output needs beyond `kept`, which may grow meanwhile; gives each with its value."""
     graph, versions = replayed.graph, replayed.versions
     wanted = _wanted(graph, versions, kept)
@@ -202,22 +166,9 @@ def _cost(node: fx.Node, seconds: float, value: Any, samples: int) -> Cost:
     """What a node's value costs for one sample; inputs and constants are there anyway."""
     free = node.op in ("placeholder", "get_attr", "output")
     parents = tuple(given.name for given in node.all_input_nodes)
-    return Cost(0.0 if free else seconds / samples, _bytes(value) / samples, parents)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in a value."""
-    found = list[Any]()
-    map_aggregate(value, found.append)
-    return [leaf for leaf in found if isinstance(leaf, Tensor)]
-
-
-def _bytes(value: Any) -> int:
-    """Bytes that keeping a value takes; a view keeps all that it is a view of."""
-    stores = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in _tensors(value)}
-    return sum(stores.values())
+    return Cost(0.0 if free else seconds / samples, bytes_of(value) / samples, parents)
 
 
 def _writes(values: Mapping[fx.Node, Any]) -> list[int]:
     """How often each tensor in `values` was written to, as torch counts it."""
-    return [x._version for value in values.values() for x in _tensors(value) if not x.is_inference()]
+    return [x._version for value in values.values() for x in tensors_in(value) if not x.is_inference()]
