@@ -24,6 +24,9 @@ from studio.evaluation.versions import Versions
 #: get the most, and there is always something left for another.
 SHARE = 0.25
 
+#: Kinds of nodes whose values are there anyway.
+GIVEN = ("placeholder", "get_attr")
+
 
 class Replay:
     """A graph's values on one set of samples, kept for graphs that differ from it little.
@@ -96,7 +99,7 @@ class Replay:
         began = time.perf_counter()
         for node, output in _computed(replayed, batch.values, inputs):
             costs[node.name] = _cost(node, time.perf_counter() - began, output, len(inputs[0]))
-            if versions[node] in lasting and node.op not in ("placeholder", "get_attr", "output"):
+            if versions[node] in lasting and node.op not in (*GIVEN, "output"):
                 batch.offer(node.name, versions[node], output)
             began = time.perf_counter()
         if not self._costs:
@@ -152,8 +155,11 @@ def _computed(replayed: Replayed, kept: Mapping[str, Any], inputs: tuple[Tensor,
 
 
 def _wanted(graph: fx.GraphModule, versions: Mapping[fx.Node, str], kept: Collection[str]) -> list[fx.Node]:
-    """The nodes to run, in order: those that the output depends on, back to kept values."""
-    found, stack = set[fx.Node](), [node for node in versions if node.op == "output"]
+    """The nodes to run, in order: those that the output depends on, back to kept values.
+
+    Nodes whose value nobody uses run too: they may be there to write in place.
+    """
+    found, stack = set[fx.Node](), [node for node in versions if not node.users and node.op not in GIVEN]
     while stack:
         node = stack.pop()
         if node not in found and versions[node] not in kept:
@@ -164,7 +170,7 @@ def _wanted(graph: fx.GraphModule, versions: Mapping[fx.Node, str], kept: Collec
 
 def _cost(node: fx.Node, seconds: float, value: Any, samples: int) -> Cost:
     """What a node's value costs for one sample; inputs and constants are there anyway."""
-    free = node.op in ("placeholder", "get_attr", "output")
+    free = node.op in (*GIVEN, "output")
     parents = tuple(given.name for given in node.all_input_nodes)
     return Cost(0.0 if free else seconds / samples, bytes_of(value) / samples, parents)
 

@@ -17,7 +17,7 @@ def test_where_there_is_room_all_that_is_worth_it_is_kept():
 
 def test_what_is_made_again_fastest_for_its_bytes_goes_first():
     assert choose_cuts(chain((4, 1), (3, 1), (20, 10), (5, 1)), 12) == {"a", "b", "d"}
-    assert choose_cuts(chain((4, 1), (3, 1), (20, 10), (5, 1)), 2) == {"b", "d"}  # b now pays for a as well
+    assert choose_cuts(chain((4, 1), (3, 1), (20, 10), (5, 1)), 2) == {"a", "d"}  # d pays for b and c
 
 
 def test_a_value_takes_over_the_cost_of_what_it_is_made_from():
