@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 
 from studio import __version__
 from studio.analysis.views import Spectrum
+from studio.cli_options import stopping_between_reports, with_settings
 from studio.console import (
     out,
     plain_layer,
@@ -35,7 +35,7 @@ from studio.console import (
     progress_bar,
     say,
 )
-from studio.distillation.settings import DistillSettings
+from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Engine
 from studio.engine.requests import (
     Distill,
@@ -214,50 +214,32 @@ def compress(
 
 
 @cli.command()
+@with_settings(DistillSettings)
 def distill(
     model: ModelPath,
     data: RequiredData,
     out_path: Out,
+    settings: DistillSettings,
     evaluation: Annotated[
         str | None,
         typer.Option("--eval", metavar="D", help="Held-out data; without it a tenth of --data is held back."),
     ] = None,
     recipe: RecipePath = None,
-    epochs: Annotated[int, typer.Option(min=1)] = DistillSettings().epochs,
-    beta: Annotated[
-        float, typer.Option(min=0, max=1, help="Weight of the teacher's answers.")
-    ] = DistillSettings().beta,
-    temperature: Annotated[float, typer.Option(help="Softens both answers.")] = DistillSettings().temperature,
-    learning_rate: Annotated[float, typer.Option()] = DistillSettings().learning_rate,
-    batch_size: Annotated[int, typer.Option(min=1)] = DistillSettings().batch_size,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of a step's gradient.")] = (
-        DistillSettings().clip_norm
-    ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")] = False,
     skeleton: Skeleton = None,
     samples: Samples = None,
-    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Recover the accuracy of a compressed model by distillation from the original, then export it."""
     engine = _engine()
     source, _info = _source(engine, model, skeleton, recipe, data, data)
-    settings = _distill_settings(
-        epochs=epochs,
-        beta=beta,
-        temperature=temperature,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        clip_norm=clip_norm,
-        device=device,
-        seed=seed,
-    )
     for original in filter(None, (model, skeleton)):
         check_target(Path(out_path), "onnx", original)
     with tempfile.TemporaryDirectory() as folder:
-        outcome = _ask(engine, Distill(source, data, evaluation, settings, folder))
+        request = Distill(source, data, evaluation, settings, folder, checkpoints=f"{out_path}.training", resume=resume)
+        outcome = _train(engine, request)
         trained = replace(source, weights=outcome.weights)
-        report = _ask(engine, Export(trained, out_path, evaluation or data, samples, seed))
+        report = _ask(engine, Export(trained, out_path, evaluation or data, samples, settings.seed))
     plain = {
         "metric": {
             "name": outcome.metric,
@@ -268,6 +250,7 @@ def distill(
         },
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,
+        "warning": outcome.warning,
         "out": report.out,
         "bytes": report.after,
         "verified": report.verified,
@@ -333,20 +316,6 @@ def _has_display() -> bool:
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
-def _distill_settings(**values: Any) -> DistillSettings:
-    """Checks the options of ``distill`` against the settings' own ranges.
-
-    Raises:
-        StudioError: a value is out of range.
-    """
-    try:
-        return DistillSettings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise StudioError(f"--{option}: {first['msg']} (given: {first['input']!r}).") from error
-
-
 def _engine() -> Engine:
     engine: Engine = import_module("studio.engine.inline").InlineEngine()
     return engine
@@ -359,6 +328,20 @@ def _ask(engine: Engine, request: Request[Answer]) -> Answer:
             return engine.start(request, report=report).result()
     except KeyboardInterrupt as interrupt:  # Typer would end without a word
         raise Cancelled from interrupt
+
+
+def _train(engine: Engine, request: Distill) -> DistillOutcome:
+    """The outcome of a distillation; an interrupted one is kept."""
+    kept = Path(request.checkpoints or "")
+    if kept.exists() and not request.resume:
+        say(f"note: {kept} holds a run that was interrupted; it is replaced. --resume would go on with it.")
+    try:
+        with progress_bar() as bar, stopping_between_reports(bar) as report:
+            return engine.start(request, report=report).result()
+    except Cancelled:
+        if kept.exists():
+            say(f"The run is kept in {kept}; the same command with --resume goes on with it.")
+        raise
 
 
 def _source(

@@ -136,6 +136,8 @@ def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:
         f"{outcome.metric}: original {outcome.teacher:.2f}, before {outcome.before:.2f}, after {outcome.after:.2f} "
         f"({outcome.epochs} epochs, {outcome.seconds:.0f} s)"
     )
+    if outcome.warning:
+        out.print(outcome.warning, soft_wrap=True)
     print_report(report)
 
 

@@ -34,7 +34,13 @@ class DistillSettings(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", title="Device", description="Where it is trained; auto takes the accelerator if there is one."
     )
-    seed: int = Field(default=0, title="Seed", description="Fixes the order of the samples.")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, title="Seed", description="Fixes the order of the samples.")
+    checkpoint_seconds: Annotated[float, Field(ge=0.0, strict=False)] = Field(
+        default=30.0,
+        title="Checkpoint every",
+        description="How much work a crash can cost at most.",
+        json_schema_extra={"unit": "s"},
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class TrainingPoint:
         loss: mean training loss since the last point.
         learning_rate: rate of the last step.
         value: the metric on the held-out samples, None between two measurements.
-        seconds: since training began.
+        seconds: since training began, pauses left out.
+        low, high: 95 % interval of `value`.
     """
 
     step: int
@@ -58,6 +65,8 @@ class TrainingPoint:
     learning_rate: float
     value: float | None
     seconds: float
+    low: float | None = None
+    high: float | None = None
 
     @property
     def seconds_left(self) -> float | None:

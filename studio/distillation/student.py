@@ -1,7 +1,8 @@
-"""The model in training: one step of the optimizer, its measured state, and the best state so far."""
+"""The model in training: one step of the optimizer, and everything that a checkpoint holds of it."""
 
-import copy
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -29,14 +30,11 @@ class Student:
 
     def loss(self, inputs: tuple[Tensor, ...], teacher: Tensor, labels: Tensor | None) -> Tensor:
         """The distillation loss of a batch, to be differentiated."""
-        output = first_output(self.graph(*(part.to(self._device) for part in inputs)))
-        return distillation_loss(
-            output,
-            teacher.to(self._device),
-            None if labels is None else labels.to(self._device),
-            beta=self._settings.beta,
-            temperature=self._settings.temperature,
-        )
+        return self._loss_of(first_output(self.graph(*(part.to(self._device) for part in inputs))), teacher, labels)
+
+    def ignorant_loss(self, teacher: Tensor, labels: Tensor | None) -> float:
+        """The loss of a student that answers every sample with zeros: a measure for what is too much."""
+        return self._loss_of(torch.zeros_like(teacher, device=self._device), teacher, labels).item()
 
     def step(self, inputs: tuple[Tensor, ...], teacher: Tensor, labels: Tensor | None, rate: float) -> float:
         """One step of the optimizer at learning rate `rate`.
@@ -57,9 +55,36 @@ class Student:
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of everything the graph holds, for `restored`."""
-        return copy.deepcopy(self.graph.state_dict())
+        return {name: tensor.detach().clone() for name, tensor in self.graph.state_dict().items()}
 
-    def restored(self, snapshot: dict[str, Tensor]) -> fx.GraphModule:
+    def restored(self, snapshot: Mapping[str, Tensor]) -> fx.GraphModule:
         """The graph with the values of `snapshot`."""
         self.graph.load_state_dict(snapshot)
         return self.graph
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """What the optimizer remembers, by ``parameter/name``."""
+        remembered: Mapping[int, Mapping[str, Any]] = self._optimizer.state_dict()["state"]
+        return {
+            f"{number}/{name}": value
+            for number, values in remembered.items()
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+
+    def remember(self, tensors: Mapping[str, Tensor]) -> None:
+        """Gives the optimizer back what it remembered."""
+        state = dict[int, dict[str, Tensor]]()
+        for key, value in tensors.items():
+            number, _, name = key.partition("/")
+            state.setdefault(int(number), {})[name] = value
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+
+    def _loss_of(self, output: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+        return distillation_loss(
+            output,
+            teacher.to(self._device),
+            None if labels is None else labels.to(self._device),
+            beta=self._settings.beta,
+            temperature=self._settings.temperature,
+        )

@@ -118,6 +118,9 @@ class Distill(Request[DistillOutcome]):
         settings: how to train.
         folder: where the best weights are written.
         threads: torch threads to use, None for all cores; the window leaves one core for itself.
+        checkpoints: folder of the run's checkpoint, removed once the weights are written; None keeps none. Cancelling
+            leaves one there.
+        resume: goes on from the checkpoint in that folder.
     """
 
     source: Source
@@ -126,6 +129,8 @@ class Distill(Request[DistillOutcome]):
     settings: DistillSettings
     folder: str
     threads: int | None = None
+    checkpoints: str | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)

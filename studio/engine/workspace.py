@@ -23,6 +23,7 @@ from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
 from studio.compression.weights import save_weights
+from studio.distillation.folder import forget
 from studio.distillation.settings import DistillOutcome
 from studio.distillation.train import distill
 from studio.engine.door import Publish, unpublished
@@ -173,16 +174,22 @@ class Workspace:
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
         model = self._model(request.source.model, request.source.skeleton)
+        checkpoints = Path(request.checkpoints) if request.checkpoints else None
         with _threads(request.threads):
-            trained, outcome = distill(
+            trained, recovery = distill(
                 self._compress(request.source, report),
                 self._dataset(request.train, model),
                 self._dataset(request.evaluation, model) if request.evaluation else None,
                 request.settings,
+                checkpoints=checkpoints,
+                resume=request.resume,
                 report=report,
                 publish=publish,
             )
-        return outcome.saved_as(str(save_weights(trained, Path(request.folder))))
+        outcome = recovery.saved_as(str(save_weights(trained, Path(request.folder))))
+        if checkpoints is not None:
+            forget(checkpoints)
+        return outcome
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:

@@ -14,6 +14,9 @@ class Reference:
     """The original on one set of samples; whoever measures several models on it keeps it.
 
     As the order of measuring is fixed by the seed, the samples measured first, and so most often, are the ones kept.
+
+    Attributes:
+        is_full: whether no more outputs are kept.
     """
 
     def __init__(self, predict: Predict, limit: int = MEMORY_LIMIT) -> None:
@@ -21,6 +24,7 @@ class Reference:
         self._limit = limit
         self._kept: dict[int, Tensor] = {}
         self._bytes = 0
+        self.is_full = False
 
     def outputs(self, indices: Array, inputs: tuple[Tensor, ...]) -> Tensor:
         """The original's outputs ``[batch, …]`` for the samples at `indices`, whose inputs are `inputs`."""
@@ -38,6 +42,7 @@ class Reference:
         for index, output in zip(indices.tolist(), outputs, strict=True):
             size = output.numel() * output.element_size()
             if self._bytes + size > self._limit:
+                self.is_full = True
                 return
             self._kept[index] = output.clone()
             self._bytes += size

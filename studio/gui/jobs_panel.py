@@ -7,6 +7,8 @@ from studio.gui.text import duration_text
 from studio.session.jobs import Job, Jobs, JobState
 
 _STATES = {
+    JobState.PAUSING: "pausing",
+    JobState.PAUSED: "paused",
     JobState.RUNNING: "running",
     JobState.DONE: "done",
     JobState.FAILED: "failed",

@@ -18,6 +18,8 @@ class JobState(StrEnum):
     """Where a job stands."""
 
     RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -35,9 +37,17 @@ class Job:
         points: the training curve so far; empty for other kinds.
         outcome: the request's answer once it is done.
         error: why it failed, one line.
+        resumption: the request that goes on with the job once it was paused, None where that cannot be.
     """
 
-    def __init__(self, number: int, kind: str, title: str) -> None:
+    def __init__(
+        self,
+        number: int,
+        kind: str,
+        title: str,
+        done: Callable[[Any], None],
+        resumption: Request[Any] | None = None,
+    ) -> None:
         self.id = number
         self.kind = kind
         self.title = title
@@ -46,13 +56,25 @@ class Job:
         self.points: list[TrainingPoint] = []
         self.outcome: Any = None
         self.error: str | None = None
+        self.resumption = resumption
+        self._done = done
         self._call: Call[Any] | None = None
         self._engine: Engine | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether there is still something to wait for or cancel."""
-        return self.state is JobState.RUNNING
+        return self.state in (JobState.RUNNING, JobState.PAUSING)
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether it can be stopped now and go on later."""
+        return self.state is JobState.RUNNING and self.resumption is not None
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether it was paused."""
+        return self.state is JobState.PAUSED
 
 
 class Jobs:
@@ -76,22 +98,64 @@ class Jobs:
         self._numbers = count(1)
         self.all: list[Job] = []
 
-    def start(self, kind: str, title: str, request: Request[Any], done: Callable[[Any], None]) -> Job:
+    def start(
+        self,
+        kind: str,
+        title: str,
+        request: Request[Any],
+        done: Callable[[Any], None],
+        resumption: Request[Any] | None = None,
+    ) -> Job:
         """Begins `request` on a worker of its own; `done` receives its answer before the job counts as done."""
-        job = Job(next(self._numbers), kind, title)
-        job._engine = self._engines()
+        job = Job(next(self._numbers), kind, title, done, resumption)
         self.all.append(job)
         self.added.emit(job)
+        self._ask(job, request)
+        return job
 
+    def pause(self, job: Job) -> None:
+        """Stops a job where it can go on later; its worker ends once it has saved what it has."""
+        if not job.can_pause or job._call is None:
+            return
+        job.state = JobState.PAUSING
+        self.changed.emit(job)
+        call = job._call
+        call.cancel()
+        call.future.add_done_callback(lambda _: self._dispatch(lambda: self._paused(job)))
+
+    def resume(self, job: Job) -> None:
+        """Goes on with a paused job on a new worker."""
+        if job.can_resume and job.resumption is not None:
+            job.state = JobState.RUNNING
+            job.points.clear()  # they come again, first of all
+            self._ask(job, job.resumption)
+            self.changed.emit(job)
+
+    def cancel(self, job: Job) -> None:
+        """Ends a job at once; what it has not finished is lost, nothing else is."""
+        if job.is_running or job.can_resume:
+            if job._call is not None:
+                job._call.cancel()
+            self._end(job, JobState.CANCELLED)
+
+    def close(self) -> None:
+        """Ends every worker; what was kept of their jobs stays."""
+        for job in self.all:
+            if job.is_running and job._call is not None:
+                job._call.cancel()
+            self._release(job)
+
+    def _ask(self, job: Job, request: Request[Any]) -> None:
         def answered(outcome: object) -> None:
             job.outcome = outcome
-            done(outcome)
+            job._done(outcome)
             self._end(job, JobState.DONE)
 
         def failed(error: BaseException) -> None:
             job.error = self._explain(error)
             self._end(job, JobState.FAILED)
 
+        job._engine = self._engines()
         job._call = Asker(job._engine, self._dispatch).ask(
             request,
             answered,
@@ -100,19 +164,11 @@ class Jobs:
             progress=lambda progress: self._progress(job, progress),
             published=lambda point: self._point(job, point),
         )
-        return job
 
-    def cancel(self, job: Job) -> None:
-        """Ends a running job at once; what it has not finished is lost, nothing else is."""
-        if job.is_running:
-            if job._call is not None:
-                job._call.cancel()
-            self._end(job, JobState.CANCELLED)
-
-    def close(self) -> None:
-        """Cancels everything that runs."""
-        for job in self.all:
-            self.cancel(job)
+    def _paused(self, job: Job) -> None:
+        """The worker has stopped; it may have been done already, or cancelled meanwhile."""
+        if job.state is JobState.PAUSING:
+            self._end(job, JobState.PAUSED)
 
     def _progress(self, job: Job, progress: Progress) -> None:
         job.progress = progress
@@ -125,7 +181,10 @@ class Jobs:
 
     def _end(self, job: Job, state: JobState) -> None:
         job.state = state
+        self._release(job)
+        self.changed.emit(job)
+
+    def _release(self, job: Job) -> None:
         if job._engine is not None:
             job._engine.close()
             job._engine = None
-        self.changed.emit(job)

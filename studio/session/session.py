@@ -17,7 +17,6 @@ from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Call, Engine
 from studio.engine.requests import (
     CheckData,
-    Distill,
     Export,
     OpenModel,
     ViewWeights,
@@ -36,6 +35,7 @@ from studio.session.layer_drops import LayerDrops
 from studio.session.preferences import Preferences, load_preferences, save_preferences
 from studio.session.preview import PreviewLane
 from studio.session.project import Choice, DataFile, Project
+from studio.session.recoveries import Recoveries
 from studio.session.variants import Variant, Variants
 
 #: What a failed call says when the engine's process died; the next request starts another.
@@ -75,7 +75,6 @@ class Session:
         self, engines: Callable[[], Engine], folder: Path, dispatch: Dispatch, threads: int | None = None
     ) -> None:
         self._folder = folder
-        self._threads = threads
         self._engine = engines()
         self._asker = Asker(self._engine, dispatch)
         self._autosave = Autosave(folder / "autosave.json")
@@ -89,6 +88,7 @@ class Session:
         self.preview = PreviewLane(self._asker, self._explain)
         self.drops = LayerDrops(self._asker)
         self.jobs = Jobs(engines, dispatch, explain)
+        self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.variants = Variants()
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
@@ -304,20 +304,7 @@ class Session:
         Raises:
             StudioError: there is no training data.
         """
-        project = self._required()
-        if project.train is None:
-            raise StudioError("Choose training data first: distillation needs samples to learn from.")
-        choice = project.history.state
-        held = project.test.path if project.test else None
-        request = Distill(
-            project.source(), project.train.path, held, settings, str(self._weights_folder()), self._threads
-        )
-        return self.jobs.start(
-            "distill",
-            f"Distil {Path(project.info.path).name}",
-            request,
-            lambda made: self._distilled(project, choice, made),
-        )
+        return self.recoveries.start(self._required(), settings)
 
     def export(self, path: str) -> Job:
         """Writes and verifies the present choice in the background."""
@@ -337,7 +324,8 @@ class Session:
         number = sum(variant.name.startswith("Distilled") for variant in self.variants.all) + 1
         self.variants.add(f"Distilled {number}", trained, self._size(), None)
         self._choose(Choice(project.recipe, outcome.weights), "Distil", None, [])
-        self.notice.emit(f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}.")
+        found = f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}."
+        self.notice.emit(f"{found} {outcome.warning}".strip())
 
     def _tell_failure(self, job: Job) -> None:
         if job.state is JobState.FAILED:
@@ -353,7 +341,7 @@ class Session:
         self._prefer(self.preferences.model_copy(update={"theme": theme}))
 
     def close(self) -> None:
-        """Ends everything under way in order; nothing is left to restore."""
+        """Ends everything under way in order; only distillations that were not done are left to go on with."""
         self.preview.cancel()
         self.drops.cancel()
         self.jobs.close()
@@ -366,11 +354,6 @@ class Session:
 
     def _size(self) -> int:
         return self.cost.bytes if self.cost else 0
-
-    def _weights_folder(self) -> Path:
-        folder = self._folder / "weights"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
 
     def _note_measured(self) -> None:
         project, result = self.project, self.preview.result

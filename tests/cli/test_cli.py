@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 from studio import __version__
 from studio.cli import main
 from studio.models.open import open_model
+from studio.progress import Progress, Report
 from studio.resources import Sample
 
 Run = Callable[..., tuple[int, str, str]]
@@ -309,3 +312,38 @@ def test_an_export_does_not_replace_the_skeleton(studio: Run, digits: Sample, tm
     assert status == 2
     assert "name another file" in said
     assert skeleton.read_bytes() == before
+
+
+def test_an_interrupted_distillation_is_kept_and_resumed_by_the_same_command(
+    studio: Run, digits: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    @contextmanager
+    def interrupting() -> Iterator[Report]:
+        def report(progress: Progress) -> None:
+            if progress.message.startswith("epoch"):
+                steps.append(progress.done)
+                if steps == [1, 2, 3]:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        yield report
+
+    monkeypatch.setattr("studio.cli.progress_bar", interrupting)
+    recipe = tmp_path / "half.recipe.yaml"
+    recipe.write_text("studio: 1\ndefault: {prune: {kind: unstructured, ratio: 0.8}}\n")
+    out = tmp_path / "small.onnx"
+    command = ["distill", digits.model, "--recipe", recipe, "--data", digits.train, "--eval", digits.test, "--out", out]
+    command += ["--epochs", "1", "--batch-size", "512", "--clip-norm", "none", "--samples", "200"]
+
+    status, _, said = studio(*command)
+    assert status == 130
+    assert "--resume goes on" in said
+    status, _, said = studio(*command, "--resume", "--epochs", "2")
+    assert status == 2
+    assert "epochs differs (it was 1, now it is 2)" in said
+    status, printed, said = studio(*command, "--resume", "--json")
+    assert status == 0, said
+    assert json.loads(printed)["metric"]["after"] > json.loads(printed)["metric"]["before"]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half.recipe.yaml", "small.onnx"]

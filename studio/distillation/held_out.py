@@ -1,0 +1,63 @@
+"""How well a student does on samples that it does not learn from."""
+
+from collections.abc import Callable
+
+from torch import fx
+
+from studio.evaluation.data import Dataset
+from studio.evaluation.evaluate import measure
+from studio.evaluation.metrics import METRICS
+from studio.evaluation.predict import Predict, torch_predict
+from studio.evaluation.reference import Reference
+from studio.evaluation.result import Measurement, Result
+from studio.progress import Progress
+
+#: Held-out samples measured on the way; before and after, all of them are.
+WATCHED = 2000
+
+
+class HeldOut:
+    """Measures on held-out samples, always the same ones first.
+
+    Args:
+        data: the samples.
+        teacher: answers for them; where there are no labels, agreement with it is measured.
+        seed: fixes their order.
+        report: called for every block; may raise `Cancelled`.
+    """
+
+    def __init__(self, data: Dataset, teacher: Predict, seed: int, report: Callable[[], None]) -> None:
+        self.metric = data.metric
+        self._data = data
+        self._reference = Reference(teacher)
+        self._seed = seed
+        self._report = report
+
+    def look(self, graph: fx.GraphModule) -> Measurement:
+        """The metric on the watched samples."""
+        return self._measure(graph, WATCHED, []).metric
+
+    def whole(self, graph: fx.GraphModule) -> tuple[Result, Result]:
+        """The results on the watched and on all samples."""
+        blocks: list[Result] = []
+        whole = self._measure(graph, None, blocks)
+        return blocks[0], whole
+
+    def as_good(self, value: float, as_other: float) -> bool:
+        """Whether a value is at least as good as another; NaN never is."""
+        return value >= as_other if METRICS[self.metric].higher_is_better else value <= as_other
+
+    def _measure(self, graph: fx.GraphModule, samples: int | None, blocks: list[Result]) -> Result:
+        def still(_: Progress) -> None:
+            self._report()
+
+        return measure(
+            torch_predict(graph),
+            self._data,
+            reference=self._reference,
+            samples=samples,
+            seed=self._seed,
+            blocks=(WATCHED,),
+            report=still,
+            publish=blocks.append,
+        )

@@ -1,0 +1,236 @@
+"""One distillation from its first step, or from a checkpoint, to its end."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from studio.compression.compressed import CompressedModel
+from studio.compression.trainable import freeze
+from studio.distillation.checkpoint import Checkpoint, Keeper, check_identity
+from studio.distillation.held_out import HeldOut
+from studio.distillation.order import Shuffled
+from studio.distillation.schedule import learning_rate
+from studio.distillation.settings import DistillSettings, TrainingPoint
+from studio.distillation.state import Before, RunState
+from studio.distillation.student import Student
+from studio.distillation.teacher import Teacher
+from studio.evaluation.data import Dataset
+from studio.evaluation.result import Measurement
+from studio.progress import Cancelled, Progress, Report
+
+#: Measurements in every epoch, the last at its end.
+LOOKS_PER_EPOCH = 4
+
+#: Optimizer steps from one point of the loss curve to the next.
+POINT_EVERY = 10
+
+#: A run has diverged when its loss is so many times that of a student that knows nothing, or that of its own start.
+DIVERGED = 10
+
+
+def unpublished(_point: TrainingPoint) -> None:
+    """Receives points that nobody draws."""
+
+
+class Run:
+    """A student, its teacher, and where they are.
+
+    Between any two calls of `report` and `publish`, either of which may raise `Cancelled`, `_state` and the tensors
+    belong together; a checkpoint can be taken there.
+    """
+
+    def __init__(
+        self,
+        compressed: CompressedModel,
+        student: Student,
+        teacher: Teacher,
+        train: Dataset,
+        held: Dataset,
+        settings: DistillSettings,
+        *,
+        keeper: Keeper,
+        identity: Mapping[str, str],
+        report: Report,
+        publish: Callable[[TrainingPoint], None],
+    ) -> None:
+        self._compressed = compressed
+        self._student = student
+        self._teacher = teacher
+        self._train = train
+        self._settings = settings
+        self._keeper = keeper
+        self._identity = identity
+        self._report = report
+        self._publish = publish
+        self._order = Shuffled(len(train), settings.batch_size, settings.seed)
+        self._total = self._order.per_epoch * settings.epochs
+        self._held = HeldOut(held, teacher.predict, settings.seed, lambda: self._tell("measuring"))
+        self._state: RunState | None = None
+        self._best: dict[str, Tensor] | None = None
+        self._started = time.monotonic()
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands.
+
+        Raises:
+            RuntimeError: it has not begun.
+        """
+        if self._state is None:
+            raise RuntimeError("the run has not begun")
+        return self._state
+
+    @property
+    def epochs_done(self) -> int:
+        """Passes over the data, a part of one counted as one."""
+        return math.ceil(self.state.step / self._order.per_epoch)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Goes on from where `checkpoint` was taken.
+
+        Raises:
+            TrainingError: it is of another run.
+        """
+        check_identity(checkpoint, self._identity)
+        self._student.restored(checkpoint.group("student"))
+        self._student.remember(checkpoint.group("optimizer"))
+        self._best = checkpoint.group("best") or None
+        self._state = checkpoint.state
+        self._started -= checkpoint.state.seconds
+        for point in checkpoint.state.points:
+            self._publish(point)
+
+    def result(self) -> tuple[CompressedModel, RunState, float]:
+        """Trains to the end.
+
+        Returns:
+            The best model, the last state, and the model's metric on all held-out samples.
+        """
+        try:
+            self._teacher.prepare(lambda progress: self._tell(progress.message))
+            if self._state is None:
+                self._begin()
+            self._go_on()
+            return self._chosen()
+        except Cancelled:
+            if self._state is not None:
+                self._save()
+            raise
+
+    def _begin(self) -> None:
+        watched, whole = self._held.whole(self._compressed.graph)
+        before = Before(
+            teacher=100.0 if whole.original is None else whole.original.value,  # it agrees with itself
+            watched=watched.metric.value,
+            whole=whole.metric.value,
+        )
+        first, ceiling = self._first_losses()
+        self._state = RunState(before=before, best=watched.metric.value, ceiling=ceiling, losses=[first])
+        self._point(watched.metric)
+
+    @torch.no_grad()
+    def _first_losses(self) -> tuple[float, float]:
+        """The loss before any step, on as many samples as a step takes, and the one that is too much."""
+        batch = np.arange(min(len(self._train), self._settings.batch_size))
+        inputs, labels = self._train.inputs(batch), self._train.labels(batch)
+        taught = self._teacher.outputs(batch, inputs)
+        first = self._student.loss(inputs, taught, labels).item()
+        return first, DIVERGED * max(first, self._student.ignorant_loss(taught, labels))
+
+    def _go_on(self) -> None:
+        """Step after step until the end, looking on the way."""
+        while True:
+            self._look_if_due()
+            if self.state.ended or self.state.step == self._total:
+                return
+            self._advance()
+            if self._keeper.is_due:
+                self._save()
+
+    def _advance(self) -> None:
+        """One step."""
+        state = self.state
+        batch = self._order.batch(state.step)
+        inputs = self._train.inputs(batch)
+        taught = self._teacher.outputs(batch, inputs)
+        loss = self._student.step(inputs, taught, self._train.labels(batch), self._rate(state.step))
+        if not math.isfinite(loss):
+            state.ended = f"Stopped at step {state.step + 1}: the loss is not finite; try a lower learning rate."
+            return
+        state.step += 1
+        state.losses.append(loss)
+        state.seconds = time.monotonic() - self._started
+        if state.step % POINT_EVERY == 0 and not self._look_is_due():
+            self._point(None)
+        self._tell(f"epoch {self.epochs_done} of {self._settings.epochs}")
+
+    def _look_is_due(self) -> bool:
+        if self.state.looked == self.state.step:
+            return False
+        every = max(1, self._order.per_epoch // LOOKS_PER_EPOCH)
+        in_epoch = self.state.step % self._order.per_epoch
+        # the last quarter of an epoch ends with it, whatever remainder the division leaves
+        return in_epoch == 0 or (in_epoch % every == 0 and self._order.per_epoch - in_epoch >= every)
+
+    def _look_if_due(self) -> None:
+        """Measures the student, and keeps it when it is the best so far."""
+        if not self._look_is_due():
+            return
+        state = self.state
+        measured = self._held.look(self._student.graph)
+        if self._held.as_good(measured.value, state.best):
+            self._best = self._student.snapshot()
+            state.best, state.best_step = measured.value, state.step
+        state.looked = state.step
+        state.seconds = time.monotonic() - self._started
+        self._point(measured)
+
+    def _point(self, measured: Measurement | None) -> None:
+        """Adds a point to the curves, and sees to it that a run that has diverged ends."""
+        state = self.state
+        loss = sum(state.losses) / len(state.losses) if state.losses else math.nan
+        if loss > state.ceiling:
+            state.ended = f"Stopped at step {state.step}: the loss went up to {loss:.3g}; try a lower learning rate."
+        point = TrainingPoint(
+            step=state.step,
+            total_steps=self._total,
+            epoch=state.step / self._order.per_epoch,
+            loss=loss,
+            learning_rate=self._rate(max(0, state.step - 1)),
+            value=None if measured is None else measured.value,
+            seconds=state.seconds,
+            low=None if measured is None else measured.low,
+            high=None if measured is None else measured.high,
+        )
+        state.losses.clear()
+        state.points.append(point)
+        self._publish(point)
+
+    def _chosen(self) -> tuple[CompressedModel, RunState, float]:
+        """The best weights, or those of the start where all held-out samples together find them no better."""
+        state = self.state
+        if self._best is not None:
+            trained = freeze(self._compressed, self._student.restored(self._best))
+            _, after = self._held.whole(trained.graph)
+            if self._held.as_good(after.metric.value, state.before.whole):  # the watched samples are not all
+                return trained, state, after.metric.value
+        return self._compressed, state, state.before.whole
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(step, self._total, self._settings.learning_rate)
+
+    def _tell(self, message: str) -> None:
+        self._report(Progress(self._state.step if self._state else 0, self._total, message))
+
+    def _save(self) -> None:
+        groups = {
+            "student": self._student.snapshot(),
+            "optimizer": self._student.optimizer_tensors(),
+            "best": self._best or {},
+        }
+        tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+        self._keeper.save(Checkpoint(self._identity, self.state, tensors))

@@ -1,0 +1,148 @@
+"""Distillations of a session: begun, kept on disk as long as they are not done, and offered again after a crash."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from studio.distillation.folder import forget, is_resumable
+from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.engine.requests import Distill, Source
+from studio.errors import StudioError
+from studio.files import write_text_atomically
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import Settings
+from studio.session.jobs import Job, Jobs, JobState
+from studio.session.project import Choice, Project
+
+log = logging.getLogger(__name__)
+
+#: Name of the file that tells what the checkpoint beside it belongs to.
+_FILE = "run.json"
+
+Finished = Callable[[Project, Choice, DistillOutcome], None]
+
+
+class SavedRun(Settings):
+    """A distillation as it is kept: all that its request names."""
+
+    model: str
+    skeleton: str | None = None
+    recipe: Recipe
+    weights: str | None = None
+    calibration: str | None = None
+    train: str
+    evaluation: str | None = None
+    settings: DistillSettings
+    folder: str
+
+    @property
+    def choice(self) -> Choice:
+        """What is trained."""
+        return Choice(self.recipe, self.weights)
+
+
+class Recoveries:
+    """Starts distillations and keeps what they need to be resumed.
+
+    Args:
+        folder: of the session; runs are kept in ``training`` and trained weights in ``weights`` below it.
+        jobs: where they run.
+        threads: torch threads of a run; None for all cores.
+        finished: receives the project and the choice that a run began with, and its outcome.
+    """
+
+    def __init__(self, folder: Path, jobs: Jobs, threads: int | None, finished: Finished) -> None:
+        self._folder = folder
+        self._jobs = jobs
+        self._threads = threads
+        self._finished = finished
+        self._kept: dict[int, Path] = {}
+        jobs.changed.connect(self._follow)
+
+    def start(self, project: Project, settings: DistillSettings) -> Job:
+        """Trains the present choice of `project` towards its original.
+
+        Raises:
+            StudioError: there is no training data.
+        """
+        if project.train is None:
+            raise StudioError("Choose training data first: distillation needs samples to learn from.")
+        source = project.source()
+        saved = SavedRun(
+            model=source.model,
+            skeleton=source.skeleton,
+            recipe=source.recipe,
+            weights=source.weights,
+            calibration=source.calibration,
+            train=project.train.path,
+            evaluation=project.test.path if project.test else None,
+            settings=settings,
+            folder=str(self._folder / "training" / uuid4().hex),
+        )
+        return self._run(project, saved, resume=False)
+
+    def interrupted(self, project: Project) -> SavedRun | None:
+        """The newest run of the project's model that can go on and that no job of this session takes care of."""
+        files = sorted(self._folder.glob(f"training/*/{_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+        free = [file for file in files if file.parent not in self._kept.values() and is_resumable(file.parent)]
+        runs = filter(None, map(_read, free))
+        return next((run for run in runs if (run.model, run.skeleton) == _files(project)), None)
+
+    def resume(self, project: Project, saved: SavedRun) -> Job:
+        """Goes on with a run that was interrupted."""
+        return self._run(project, saved, resume=True)
+
+    def discard(self, saved: SavedRun) -> None:
+        """Forgets a run that was interrupted."""
+        forget(Path(saved.folder))
+
+    def _run(self, project: Project, saved: SavedRun, *, resume: bool) -> Job:
+        weights, kept = self._folder / "weights", Path(saved.folder)
+        for folder in (weights, kept):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(kept / _FILE, saved.model_dump_json(exclude_unset=True))
+        request = Distill(
+            Source(saved.model, saved.recipe, saved.weights, saved.calibration, saved.skeleton),
+            saved.train,
+            saved.evaluation,
+            saved.settings,
+            str(weights),
+            self._threads,
+            str(kept),
+            resume,
+        )
+        job = self._jobs.start(
+            "distill",
+            f"Distil {Path(saved.model).name}",
+            request,
+            lambda outcome: self._finished(project, saved.choice, outcome),
+            replace(request, resume=True),
+        )
+        self._kept[job.id] = kept
+        self._follow(job)  # it may be over already
+        return job
+
+    def _follow(self, job: Job) -> None:
+        """Forgets what is kept of a run that is over; a run that failed can go on from its last checkpoint."""
+        kept = self._kept.get(job.id)
+        if kept is None or job.is_running or job.can_resume:
+            return
+        del self._kept[job.id]
+        if job.state is not JobState.FAILED or not is_resumable(kept):
+            forget(kept)
+
+
+def _files(project: Project) -> tuple[str, str | None]:
+    return project.info.path, project.info.skeleton
+
+
+def _read(file: Path) -> SavedRun | None:
+    try:
+        return SavedRun.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        log.warning("%s cannot be resumed: %s", file, error)
+        return None
