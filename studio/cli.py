@@ -35,6 +35,7 @@ from studio.console import (
     progress_bar,
     say,
 )
+from studio.distillation.folder import forget, is_resumable
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Engine
 from studio.engine.requests import (
@@ -333,13 +334,14 @@ def _ask(engine: Engine, request: Request[Answer]) -> Answer:
 def _train(engine: Engine, request: Distill) -> DistillOutcome:
     """The outcome of a distillation; an interrupted one is kept."""
     kept = Path(request.checkpoints or "")
-    if kept.exists() and not request.resume:
-        say(f"note: {kept} holds a run that was interrupted; it is replaced. --resume would go on with it.")
+    if is_resumable(kept) and not request.resume:
+        say(f"note: {kept} held a run that was interrupted; it begins anew. --resume would have gone on with it.")
+        forget(kept)
     try:
         with progress_bar() as bar, stopping_between_reports(bar) as report:
             return engine.start(request, report=report).result()
     except Cancelled:
-        if kept.exists():
+        if is_resumable(kept):
             say(f"The run is kept in {kept}; the same command with --resume goes on with it.")
         raise
 

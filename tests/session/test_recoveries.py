@@ -1,0 +1,123 @@
+"""Distillations that are paused, resumed, and offered again after a crash."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.distillation.folder import FILE
+from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
+from studio.engine.requests import Distill
+from studio.errors import StudioError
+from studio.progress import Cancelled
+from studio.recipe.settings import PruneSettings
+from studio.session.jobs import JobState
+from studio.session.session import Session
+
+HALF = PruneSettings(ratio=0.5)
+OUTCOME = DistillOutcome("w.safetensors", "top1", 90.0, 50.0, 85.0, 1, 6.0)
+
+
+def distil(opened: Session, engines: list[Any]) -> tuple[Any, Any, Path]:
+    """A distillation under way: the job, what the engine was asked, and its folder with a checkpoint."""
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    job = opened.distill(DistillSettings(epochs=4))
+    asked = engines[-1].of(Distill)[0]
+    folder = Path(asked.request.checkpoints)
+    (folder / FILE).touch()
+    return job, asked, folder
+
+
+def crashed(session: Session, engines: list[Any], info: Any, tmp_path: Path) -> Session:
+    """Another session over what the first one left."""
+    again = Session(session.jobs._engines, tmp_path / "studio", lambda action: action())
+    again.open_model(info.path, test="test.data.yaml", train="train.data.yaml")
+    return again
+
+
+def test_a_paused_distillation_keeps_its_checkpoint_and_goes_on_from_there(opened: Session, engines: list[Any]):
+    job, asked, folder = distil(opened, engines)
+    asked.publish(TrainingPoint(10, 20, 0.5, 1.2, 0.01, None, 3.0))
+    opened.jobs.pause(job)
+    assert (job.state, asked.call.is_cancelled, engines[-1].closed) == (JobState.PAUSING, True, False)
+    asked.fail(Cancelled())
+    assert (job.state, engines[-1].closed, folder.exists()) == (JobState.PAUSED, True, True)
+
+    opened.jobs.resume(job)
+    second = engines[-1].of(Distill)[0]
+    assert second is not asked
+    assert (second.request.resume, second.request.checkpoints) == (True, str(folder))
+    assert (job.state, job.points) == (JobState.RUNNING, [])
+    second.answer(OUTCOME)
+    assert job.state is JobState.DONE
+    assert not folder.exists()
+
+
+def test_cancelling_forgets_the_checkpoint_even_of_a_paused_run(opened: Session, engines: list[Any]):
+    job, asked, folder = distil(opened, engines)
+    opened.jobs.pause(job)
+    asked.fail(Cancelled())
+    opened.jobs.cancel(job)
+    assert (job.state, folder.exists()) == (JobState.CANCELLED, False)
+
+
+def test_after_a_crash_a_distillation_is_offered_and_goes_on(
+    opened: Session, engines: list[Any], info: Any, tmp_path: Path
+):
+    _, _, folder = distil(opened, engines)
+    again = crashed(opened, engines, info, tmp_path)
+    assert again.project is not None
+
+    saved = again.recoveries.interrupted(again.project)
+    assert saved is not None
+    assert (saved.settings.epochs, saved.train) == (4, "train.data.yaml")
+    again.recoveries.resume(again.project, saved)
+    assert again.recoveries.interrupted(again.project) is None
+    asked = engines[-1].of(Distill)[0].request
+    assert (asked.resume, asked.source.recipe.settings_for(info.layers[0]).prune) == (True, HALF)
+    engines[-1].of(Distill)[0].answer(OUTCOME)
+    assert again.variants.all[-1].choice.recipe.settings_for(info.layers[0]).prune == HALF
+    assert not folder.exists()
+
+
+def test_an_interrupted_distillation_can_be_discarded(opened: Session, engines: list[Any], info: Any, tmp_path: Path):
+    _, _, folder = distil(opened, engines)
+    again = crashed(opened, engines, info, tmp_path)
+    assert again.project is not None
+    saved = again.recoveries.interrupted(again.project)
+    assert saved is not None
+    again.recoveries.discard(saved)
+    assert (again.recoveries.interrupted(again.project), folder.exists()) == (None, False)
+
+
+def test_closing_keeps_what_a_running_distillation_has_done(
+    opened: Session, engines: list[Any], info: Any, tmp_path: Path
+):
+    distil(opened, engines)
+    opened.close()
+    assert engines[-1].closed
+    again = crashed(opened, engines, info, tmp_path)
+    assert again.project is not None
+    assert again.recoveries.interrupted(again.project) is not None
+
+
+def test_a_run_without_a_checkpoint_or_with_a_damaged_note_is_not_offered(
+    opened: Session, engines: list[Any], info: Any, tmp_path: Path
+):
+    _, _, folder = distil(opened, engines)
+    again = crashed(opened, engines, info, tmp_path)
+    assert again.project is not None
+    (folder / "run.json").write_text("{")
+    assert again.recoveries.interrupted(again.project) is None
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_failed_run_is_kept_only_where_it_can_go_on(opened: Session, engines: list[Any], checkpoint: bool):
+    job, asked, folder = distil(opened, engines)
+    if not checkpoint:
+        (folder / FILE).unlink()
+    asked.fail(StudioError("The engine stopped."))
+    assert job.state is JobState.FAILED
+    assert folder.exists() is checkpoint
+    assert opened.project is not None
+    assert (opened.recoveries.interrupted(opened.project) is not None) is checkpoint
