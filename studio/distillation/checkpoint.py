@@ -19,6 +19,9 @@ from studio.distillation.state import RunState
 from studio.errors import TrainingError
 from studio.files import write_atomically
 
+#: Beginning of the names of the best weights in a file.
+_BEST = "best/"
+
 
 class _Header(BaseModel):
     """The file's metadata."""
@@ -35,17 +38,14 @@ class Checkpoint:
     Attributes:
         identity: what the run depends on, by what a person calls it; a run that differs in any of it is another.
         state: its numbers.
-        tensors: of the student, the optimizer and the best weights, by ``group/name``.
+        tensors: of the student and its optimizer.
+        best: the best weights so far, empty while those of the start are.
     """
 
     identity: Mapping[str, str]
     state: RunState
     tensors: Mapping[str, Tensor]
-
-    def group(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one group by name."""
-        start = f"{name}/"
-        return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
+    best: Mapping[str, Tensor]
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
@@ -56,7 +56,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """
     header = _Header(identity=checkpoint.identity, state=checkpoint.state).model_dump_json()
     # tied parameters are written once for each of their names: the format knows no sharing
-    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in checkpoint.tensors.items()}
+    given = {**checkpoint.tensors, **{f"{_BEST}{name}": tensor for name, tensor in checkpoint.best.items()}}
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in given.items()}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, lambda temporary: save_file(tensors, temporary, {"studio": header}))
     for stale in folder.glob(f".{FILE}.*"):  # left by a process that was killed
@@ -79,7 +80,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         header = _Header.model_validate_json(metadata.get("studio", ""))
     except (SafetensorError, OSError, ValidationError) as error:
         raise TrainingError(f"{path}: the checkpoint is damaged; start the run anew.") from error
-    return Checkpoint(header.identity, header.state, tensors)
+    best = {name.removeprefix(_BEST): tensors.pop(name) for name in list(tensors) if name.startswith(_BEST)}
+    return Checkpoint(header.identity, header.state, tensors, best)
 
 
 def check_identity(checkpoint: Checkpoint, identity: Mapping[str, str]) -> None:

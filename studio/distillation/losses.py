@@ -44,14 +44,48 @@ def regression_loss(student: Tensor, teacher: Tensor, targets: Tensor | None, *,
     return beta * taught + (1 - beta) * F.mse_loss(student, targets.reshape(student.shape))
 
 
-def distillation_loss(
-    student: Tensor, teacher: Tensor, labels: Tensor | None, *, beta: float, temperature: float
-) -> Tensor:
-    """`hinton_loss` where the outputs are scores of classes, `regression_loss` otherwise.
+def logit_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """``mean (z_s − z_t)²``, the squared difference of the scores.
 
-    Outputs count as scores when there are several for each sample and the labels, if any, are classes.
+    J. Ba and R. Caruana, Do deep nets really need to be deep?, arXiv 1312.6184.
+
+    Args:
+        student: logits ``z_s`` ``[batch, classes]``.
+        teacher: logits ``z_t`` of the same shape.
+    """
+    return F.mse_loss(student, teacher)
+
+
+def distillation_loss(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor | None,
+    *,
+    beta: float,
+    temperature: float,
+    logit_weight: float = 0.0,
+) -> Tensor:
+    """`hinton_loss` plus ``β · w · logit_loss`` where the outputs are scores of classes, `regression_loss` otherwise.
+
+    Outputs count as scores when there are several for each sample and the labels, if any, are classes. Outputs of
+    three dimensions are scores for every token of a text (Y. Kim and A. Rush, Sequence-level knowledge distillation,
+    arXiv 1606.07947, the word level), with labels, if any, of two.
+
+    Args:
+        student: outputs ``z_s`` ``[batch, …]``.
+        teacher: outputs ``z_t`` of the same shape.
+        labels: classes or targets; None leaves the teacher alone to teach (β = 1).
+        beta: weight of the teacher, 0..1.
+        temperature: T > 0.
+        logit_weight: w ≥ 0.
     """
     by_class = labels is None or not labels.is_floating_point()
-    if by_class and student.flatten(1).shape[1] > 1:
-        return hinton_loss(student.flatten(1), teacher.flatten(1), labels, beta=beta, temperature=temperature)
-    return regression_loss(student, teacher, None if by_class else labels, beta=beta)
+    if not by_class or student.flatten(1).shape[1] == 1:
+        return regression_loss(student, teacher, None if by_class else labels, beta=beta)
+    tokens = student.dim() == 3
+    student, teacher = ((z.flatten(0, 1) if tokens else z.flatten(1)) for z in (student, teacher))
+    labels = labels.flatten() if labels is not None else None
+    loss = hinton_loss(student, teacher, labels, beta=beta, temperature=temperature)
+    if not logit_weight:
+        return loss
+    return loss + (1.0 if labels is None else beta) * logit_weight * logit_loss(student, teacher)

@@ -4,15 +4,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from studio.compression.compressed import CompressedModel
 from studio.compression.trainable import freeze
 from studio.distillation.checkpoint import Checkpoint, Keeper, check_identity
 from studio.distillation.held_out import HeldOut
-from studio.distillation.order import Shuffled
+from studio.distillation.lessons import Lessons
 from studio.distillation.schedule import learning_rate
 from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.distillation.state import Before, RunState
@@ -48,7 +46,7 @@ class Run:
         compressed: CompressedModel,
         student: Student,
         teacher: Teacher,
-        train: Dataset,
+        lessons: Lessons,
         held: Dataset,
         settings: DistillSettings,
         *,
@@ -60,17 +58,16 @@ class Run:
         self._compressed = compressed
         self._student = student
         self._teacher = teacher
-        self._train = train
+        self._lessons = lessons
         self._settings = settings
         self._keeper = keeper
         self._identity = identity
         self._report = report
         self._publish = publish
-        self._order = Shuffled(len(train), settings.batch_size, settings.seed)
-        self._total = self._order.per_epoch * settings.epochs
+        self._total = lessons.total
         self._held = HeldOut(held, teacher.predict, settings.seed, lambda: self._tell("measuring"))
         self._state: RunState | None = None
-        self._best: dict[str, Tensor] | None = None
+        self._best: dict[str, Tensor] = {}
         self._started = time.monotonic()
 
     @property
@@ -87,7 +84,7 @@ class Run:
     @property
     def epochs_done(self) -> int:
         """Passes over the data, a part of one counted as one."""
-        return math.ceil(self.state.step / self._order.per_epoch)
+        return math.ceil(self.state.step / self._lessons.per_epoch)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Goes on from where `checkpoint` was taken.
@@ -96,9 +93,8 @@ class Run:
             TrainingError: it is of another run.
         """
         check_identity(checkpoint, self._identity)
-        self._student.restored(checkpoint.group("student"))
-        self._student.remember(checkpoint.group("optimizer"))
-        self._best = checkpoint.group("best") or None
+        self._student.go_on(checkpoint.tensors, checkpoint.state.step)
+        self._best = dict(checkpoint.best)
         self._state = checkpoint.state
         self._started -= checkpoint.state.seconds
         for point in checkpoint.state.points:
@@ -128,18 +124,10 @@ class Run:
             watched=watched.metric.value,
             whole=whole.metric.value,
         )
-        first, ceiling = self._first_losses()
+        first, ignorant = self._student.first_losses(self._lessons.first())
+        ceiling = DIVERGED * max(first, ignorant)
         self._state = RunState(before=before, best=watched.metric.value, ceiling=ceiling, losses=[first])
         self._point(watched.metric)
-
-    @torch.no_grad()
-    def _first_losses(self) -> tuple[float, float]:
-        """The loss before any step, on as many samples as a step takes, and the one that is too much."""
-        batch = np.arange(min(len(self._train), self._settings.batch_size))
-        inputs, labels = self._train.inputs(batch), self._train.labels(batch)
-        taught = self._teacher.outputs(batch, inputs)
-        first = self._student.loss(inputs, taught, labels).item()
-        return first, DIVERGED * max(first, self._student.ignorant_loss(taught, labels))
 
     def _go_on(self) -> None:
         """Step after step until the end, looking on the way."""
@@ -154,10 +142,7 @@ class Run:
     def _advance(self) -> None:
         """One step."""
         state = self.state
-        batch = self._order.batch(state.step)
-        inputs = self._train.inputs(batch)
-        taught = self._teacher.outputs(batch, inputs)
-        loss = self._student.step(inputs, taught, self._train.labels(batch), self._rate(state.step))
+        loss = self._student.step(self._lessons.at(state.step), self._rate(state.step))
         if not math.isfinite(loss):
             state.ended = f"Stopped at step {state.step + 1}: the loss is not finite; try a lower learning rate."
             return
@@ -171,23 +156,32 @@ class Run:
     def _look_is_due(self) -> bool:
         if self.state.looked == self.state.step:
             return False
-        every = max(1, self._order.per_epoch // LOOKS_PER_EPOCH)
-        in_epoch = self.state.step % self._order.per_epoch
+        every = max(1, self._lessons.per_epoch // LOOKS_PER_EPOCH)
+        in_epoch = self.state.step % self._lessons.per_epoch
         # the last quarter of an epoch ends with it, whatever remainder the division leaves
-        return in_epoch == 0 or (in_epoch % every == 0 and self._order.per_epoch - in_epoch >= every)
+        return in_epoch == 0 or (in_epoch % every == 0 and self._lessons.per_epoch - in_epoch >= every)
 
     def _look_if_due(self) -> None:
         """Measures the student, and keeps it when it is the best so far."""
         if not self._look_is_due():
             return
         state = self.state
-        measured = self._held.look(self._student.graph)
+        measured = self._held.look(self._student.shown)
         if self._held.as_good(measured.value, state.best):
             self._best = self._student.snapshot()
             state.best, state.best_step = measured.value, state.step
+        elif self._is_hopeless():
+            patience = f"{self._settings.patience} epoch{'s' if self._settings.patience != 1 else ''}"
+            state.ended = f"Stopped early at step {state.step}: nothing better for {patience}."
         state.looked = state.step
         state.seconds = time.monotonic() - self._started
         self._point(measured)
+
+    def _is_hopeless(self) -> bool:
+        """Whether nothing better has come for as long as the settings wait."""
+        patience = self._settings.patience
+        waited = self.state.step - self.state.best_step
+        return patience is not None and waited >= patience * self._lessons.per_epoch
 
     def _point(self, measured: Measurement | None) -> None:
         """Adds a point to the curves, and sees to it that a run that has diverged ends."""
@@ -198,7 +192,7 @@ class Run:
         point = TrainingPoint(
             step=state.step,
             total_steps=self._total,
-            epoch=state.step / self._order.per_epoch,
+            epoch=state.step / self._lessons.per_epoch,
             loss=loss,
             learning_rate=self._rate(max(0, state.step - 1)),
             value=None if measured is None else measured.value,
@@ -213,7 +207,7 @@ class Run:
     def _chosen(self) -> tuple[CompressedModel, RunState, float]:
         """The best weights, or those of the start where all held-out samples together find them no better."""
         state = self.state
-        if self._best is not None:
+        if self._best:
             trained = freeze(self._compressed, self._student.restored(self._best))
             _, after = self._held.whole(trained.graph)
             if self._held.as_good(after.metric.value, state.before.whole):  # the watched samples are not all
@@ -221,16 +215,10 @@ class Run:
         return self._compressed, state, state.before.whole
 
     def _rate(self, step: int) -> float:
-        return learning_rate(step, self._total, self._settings.learning_rate)
+        return learning_rate(step, self._total, self._settings)
 
     def _tell(self, message: str) -> None:
         self._report(Progress(self._state.step if self._state else 0, self._total, message))
 
     def _save(self) -> None:
-        groups = {
-            "student": self._student.snapshot(),
-            "optimizer": self._student.optimizer_tensors(),
-            "best": self._best or {},
-        }
-        tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
-        self._keeper.save(Checkpoint(self._identity, self.state, tensors))
+        self._keeper.save(Checkpoint(self._identity, self.state, dict(self._student.tensors()), self._best))

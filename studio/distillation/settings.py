@@ -1,45 +1,137 @@
 """How a distillation runs, and what it reports while it does: torch-free values."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from studio.recipe.settings import Settings
 
 Positive = Annotated[float, Field(gt=0.0, strict=False)]
+NotNegative = Annotated[float, Field(ge=0.0, strict=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, strict=False)]
+Below1 = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
+
+#: Marks the fields that only some runs need; the window folds them away.
+_MORE: dict[str, Any] = {"more": True}
 
 
 class DistillSettings(Settings):
     """Choices of one distillation run; the metadata makes the editor and the command line's options."""
 
-    beta: Annotated[float, Field(ge=0.0, le=1.0, strict=False)] = Field(
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=2, title="Epochs", description="Passes over the training data."
+    )
+    learning_rate: Positive = Field(default=0.003, title="Learning rate", description="Highest rate of the schedule.")
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        default=128, title="Batch size", description="Samples in one step."
+    )
+    beta: Share = Field(
         default=0.9, title="β", description="Weight of the teacher's answers; the rest goes to the labels."
     )
     temperature: Positive = Field(
         default=4.0, title="Temperature T", description="Softens teacher and student before they are compared."
     )
-    learning_rate: Positive = Field(
-        default=0.003, title="Learning rate", description="Peak rate of the cosine schedule."
+    flip: bool = Field(
+        default=False,
+        title="Mirror images",
+        description="Half of the images are mirrored; not for digits and text.",
     )
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=2, title="Epochs", description="Passes over the training data."
+    crop: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0,
+        title="Shift images",
+        description="Images are moved by up to this much in either direction, with zeros behind them.",
+        json_schema_extra={"unit": "px"},
     )
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
-        default=128, title="Batch size", description="Samples in one step."
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw",
+        title="Optimizer",
+        description="AdamW suits gradients of very different sizes; SGD goes with Nesterov momentum.",
+        json_schema_extra={**_MORE, "labels": {"adamw": "AdamW", "sgd": "SGD"}},
+    )
+    momentum: Below1 = Field(
+        default=0.9, title="Momentum", description="Of SGD (only with SGD).", json_schema_extra=_MORE
+    )
+    weight_decay: NotNegative = Field(
+        default=0.0, title="Weight decay", description="Pulls every weight to zero.", json_schema_extra=_MORE
+    )
+    schedule: Literal["cosine", "one_cycle"] = Field(
+        default="cosine",
+        title="Schedule",
+        description="The rate rises to its peak and falls along a cosine; one cycle rises along a cosine too.",
+        json_schema_extra={**_MORE, "labels": {"cosine": "cosine", "one_cycle": "one cycle"}},
+    )
+    warm_up: Below1 = Field(
+        default=0.05,
+        title="Warm-up",
+        description="Share of the run in which the rate rises; a freshly compressed model has large gradients.",
+        json_schema_extra={**_MORE, "unit": "%", "scale": 100},
     )
     clip_norm: Positive | None = Field(
-        default=1.0, title="Gradient clipping", description="Largest norm of a step's gradient; empty for no limit."
+        default=1.0,
+        title="Clip norm",
+        description="Largest norm of a step's gradient; empty for no limit.",
+        json_schema_extra=_MORE,
+    )
+    clip_value: Positive | None = Field(
+        default=None,
+        title="Clip value",
+        description="Largest entry of a step's gradient, before its norm is clipped; empty for no limit.",
+        json_schema_extra={**_MORE, "default_start": 0.1},
+    )
+    average: Below1 = Field(
+        default=0.0,
+        title="Average (EMA)",
+        description="Share of the running average of the weights that every step keeps; 0 for the weights themselves.",
+        json_schema_extra=_MORE,
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        title="Stop early",
+        description="Ends the run after so many epochs without anything better; empty for never.",
+        json_schema_extra={**_MORE, "unit": "epochs", "default_start": 3},
+    )
+    accumulate: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1,
+        title="Parts of a step",
+        description="The samples of a step pass in so many parts, which takes less memory and gives the same step.",
+        json_schema_extra=_MORE,
+    )
+    logit_weight: NotNegative = Field(
+        default=0.0,
+        title="Logit error",
+        description="Weight of the squared difference of the scores, added to the teacher's part.",
+        json_schema_extra=_MORE,
+    )
+    feature_weight: NotNegative = Field(
+        default=1.0,
+        title="Feature weight",
+        description="Weight of the features' difference (only with layers named).",
+        json_schema_extra=_MORE,
+    )
+    features: tuple[str, ...] = Field(
+        default=(),
+        title="Feature layers",
+        description="Layers whose outputs are to be like the teacher's; layer=other where it has another name there.",
+        json_schema_extra=_MORE,
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", title="Device", description="Where it is trained; auto takes the accelerator if there is one."
+        default="auto",
+        title="Device",
+        description="Where it is trained; auto takes the accelerator if there is one.",
+        json_schema_extra=_MORE,
     )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, title="Seed", description="Fixes the order of the samples.")
-    checkpoint_seconds: Annotated[float, Field(ge=0.0, strict=False)] = Field(
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        title="Seed",
+        description="Fixes the order of the samples and how they are shifted and mirrored.",
+        json_schema_extra=_MORE,
+    )
+    checkpoint_seconds: NotNegative = Field(
         default=30.0,
         title="Checkpoint every",
         description="How much work a crash can cost at most.",
-        json_schema_extra={"unit": "s"},
+        json_schema_extra={**_MORE, "unit": "s"},
     )
 
 

@@ -4,10 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import fx
+
 from studio.compression.compressed import CompressedModel
 from studio.compression.trainable import trainable
+from studio.distillation.augment import Augmentation
 from studio.distillation.checkpoint import Keeper, load_checkpoint
 from studio.distillation.devices import choose_device
+from studio.distillation.features import FeatureLoss, pairs_of
+from studio.distillation.lessons import Lessons
 from studio.distillation.run import Run, unpublished
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.distillation.student import Student
@@ -81,14 +86,14 @@ def distill(
     device = choose_device(settings.device)
     if held is None:
         train, held = hold_out(train, HELD_SHARE, settings.seed)
-    graph = trainable(compressed)
-    if not any(parameter.requires_grad for parameter in graph.parameters()):
-        raise TrainingError("every layer is kept as it is; nothing is left to train.")
+    pairs = pairs_of(settings.features, [layer.name for layer in compressed.model.info.layers])
+    recalls = Augmentation(settings).is_idle
+    teacher = Teacher(compressed.model.graph, train, device, [pair.teacher for pair in pairs], recalls=recalls)
     run = Run(
         compressed,
-        Student(graph, settings, device),
-        Teacher(compressed.model.graph, train, device),
-        train,
+        Student(_graph(compressed), FeatureLoss(pairs, compressed), settings, device),
+        teacher,
+        Lessons(train, teacher, settings),
         held,
         settings,
         keeper=Keeper(checkpoints, settings.checkpoint_seconds),
@@ -108,6 +113,18 @@ def distill(
         seconds=state.seconds,
         warning=state.ended,
     )
+
+
+def _graph(compressed: CompressedModel) -> fx.GraphModule:
+    """What is trained.
+
+    Raises:
+        TrainingError: there is nothing.
+    """
+    graph = trainable(compressed)
+    if not any(parameter.requires_grad for parameter in graph.parameters()):
+        raise TrainingError("every layer is kept as it is; nothing is left to train.")
+    return graph
 
 
 def _identity(compressed: CompressedModel, train: Dataset, held: Dataset, settings: DistillSettings) -> dict[str, str]:

@@ -1,22 +1,8 @@
 """Recovering accuracy: the choices of a distillation, its start, and its live curves."""
 
-from typing import Any
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
-
-from studio.distillation.settings import DistillSettings
-from studio.gui.editors import make_editor
-from studio.gui.fields import field_specs
+from studio.gui.distill_form import DistillForm
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.plots import Plot, pen
@@ -28,42 +14,6 @@ _HOW = (
     "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; "
     "the best weights become a variant, and one undo takes them back."
 )
-
-
-class DistillForm(QScrollArea):
-    """One editor a field of `DistillSettings`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._settings = DistillSettings()
-        self.editors = {name: make_editor(spec) for name, spec in field_specs(DistillSettings).items()}
-        page = QWidget()
-        grid = QGridLayout(page)
-        grid.setContentsMargins(0, 0, 12, 0)
-        grid.setColumnStretch(1, 1)
-        for row, (name, editor) in enumerate(self.editors.items()):
-            title = QLabel(editor.spec.title)
-            title.setToolTip(editor.spec.help)
-            grid.addWidget(title, row, 0)
-            grid.addWidget(editor, row, 1)
-            editor.set_value(getattr(self._settings, name))
-        grid.setRowStretch(len(self.editors), 1)
-        self._page = page
-        self.setWidget(page)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(page.minimumSizeHint().width() + 12)
-
-    def settings(self) -> DistillSettings:
-        """What is shown, as one value."""
-        return DistillSettings(**{name: self._value(name) for name in self.editors})
-
-    def sizeHint(self) -> QSize:
-        """All fields without scrolling, if there is room."""
-        return self._page.sizeHint()
-
-    def _value(self, name: str) -> Any:
-        return self.editors[name].value()
 
 
 class DistillCurves(QWidget):

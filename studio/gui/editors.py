@@ -4,11 +4,22 @@ All share one small contract: `set_value` shows a value and says nothing; what t
 by `finished` once the hand has let go.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QValidator
-from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QHBoxLayout, QSlider, QToolTip, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QSlider,
+    QToolTip,
+    QWidget,
+)
 
 from studio.gui.fields import FieldSpec
 from studio.gui.labels import label
@@ -127,8 +138,9 @@ class NumberEditor(FieldEditor):
         with QSignalBlocker(self.spin), QSignalBlocker(self.slider), QSignalBlocker(self.switch):
             self.switch.setChecked(value is not None)
             self.spin.setEnabled(value is not None)
-            if value is not None:
-                self.spin.setValue(value * self.spec.scale)
+            shown = self.spec.start if value is None else value
+            if shown is not None:
+                self.spin.setValue(shown * self.spec.scale)
                 self.slider.setValue(self._position(self.spin.value()))
 
     def value(self) -> float | int | None:
@@ -201,9 +213,65 @@ class ChoiceEditor(FieldEditor):
         self.finished.emit()
 
 
+class ToggleEditor(FieldEditor):
+    """On or off."""
+
+    def __init__(self, spec: FieldSpec) -> None:
+        super().__init__(spec)
+        self.box = QCheckBox()
+        self.box.setMinimumHeight(26)
+        self.box.setAccessibleName(spec.title)
+        self.box.setToolTip(spec.help)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.box, 1)
+        self.box.toggled.connect(self._toggled)
+
+    def set_value(self, value: bool) -> None:
+        """Shows `value`."""
+        with QSignalBlocker(self.box):
+            self.box.setChecked(value)
+
+    def value(self) -> bool:
+        """Whether it is on."""
+        return self.box.isChecked()
+
+    def _toggled(self, on: bool) -> None:
+        self.edited.emit(on)
+        self.finished.emit()
+
+
+class WordsEditor(FieldEditor):
+    """A list of words, written with commas between them."""
+
+    def __init__(self, spec: FieldSpec) -> None:
+        super().__init__(spec)
+        self.line = QLineEdit()
+        self.line.setProperty("role", "search")
+        self.line.setMinimumHeight(26)
+        self.line.setAccessibleName(spec.title)
+        self.line.setToolTip(spec.help)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.line, 1)
+        self.line.textEdited.connect(lambda _: self.edited.emit(self.value()))
+        self.line.editingFinished.connect(self.finished)
+
+    def set_value(self, value: tuple[str, ...]) -> None:
+        """Shows `value`."""
+        self.line.setText(", ".join(value))
+
+    def value(self) -> tuple[str, ...]:
+        """The words."""
+        return tuple(word.strip() for word in self.line.text().split(",") if word.strip())
+
+
+_EDITORS: Mapping[str, type[FieldEditor]] = {"choice": ChoiceEditor, "boolean": ToggleEditor, "list": WordsEditor}
+
+
 def make_editor(spec: FieldSpec) -> FieldEditor:
     """The editor that fits a field."""
-    return ChoiceEditor(spec) if spec.kind == "choice" else NumberEditor(spec)
+    return _EDITORS.get(spec.kind, NumberEditor)(spec)
 
 
 def add_row(grid: QGridLayout, row: int, editor: FieldEditor) -> None:

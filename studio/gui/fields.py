@@ -14,7 +14,7 @@ class FieldSpec:
     Attributes:
         name: its name in the settings class.
         title, help, unit: for people.
-        kind: ``integer``, ``number``, ``choice``, ``boolean`` or ``text``.
+        kind: ``integer``, ``number``, ``choice``, ``boolean``, ``list`` (of words) or ``text``.
         default: its default, None when there is none.
         low, high: smallest and largest value; None where there is no limit.
         above: whether `low` itself is excluded.
@@ -23,6 +23,8 @@ class FieldSpec:
         choices: the values of a ``choice``.
         labels: what a choice is called for people, where that is not its value.
         optional: whether None is a value.
+        start: what an optional number begins with once it is switched on, None for its smallest.
+        more: whether only a few need it.
     """
 
     name: str
@@ -39,6 +41,8 @@ class FieldSpec:
     choices: tuple[Any, ...]
     labels: Mapping[Any, str]
     optional: bool
+    start: float | None
+    more: bool
 
 
 def field_specs(settings: type[Settings]) -> dict[str, FieldSpec]:
@@ -65,6 +69,8 @@ def _read(name: str, schema: Mapping[str, Any]) -> FieldSpec:
         choices=_choices(value),
         labels=schema.get("labels", {}),
         optional="anyOf" in schema,
+        start=schema.get("default_start"),
+        more=schema.get("more", False),
     )
 
 
@@ -77,4 +83,4 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if _choices(schema):
         return "choice"
     kind = schema.get("type", "text")
-    return kind if kind in ("integer", "number", "boolean") else "text"
+    return {"integer": "integer", "number": "number", "boolean": "boolean", "array": "list"}.get(kind, "text")

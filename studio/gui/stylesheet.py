@@ -47,6 +47,9 @@ QPushButton[role="primary"]:disabled, QToolButton[role="primary"]:disabled {
 QPushButton[role="link"] { background: transparent; border: none; color: $accent; padding: 2px; text-align: left; }
 QPushButton[role="link"]:hover, QPushButton[role="link"]:focus { text-decoration: underline; }
 
+QToolButton[role="fold"] { background: transparent; border: none; color: $muted; font-weight: 600; padding: 4px 0; }
+QToolButton[role="fold"]:hover, QToolButton[role="fold"]:focus { color: $accent; }
+
 QLineEdit[role="search"] {
     background: $base; border: 1px solid $border; border-radius: 5px; padding: 3px 6px; min-height: 18px;
     selection-background-color: $accent; selection-color: $on_accent;

@@ -75,6 +75,22 @@ def test_a_stopped_run_ends_with_the_very_weights_of_one_that_was_not(
     assert [p.seconds for p in parts] == sorted(p.seconds for p in parts)
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [{"optimizer": "sgd"}, {"average": 0.95}, {"features": ("hidden",)}, {"accumulate": 2, "patience": 1}],
+)
+def test_every_choice_is_resumed_to_the_very_weights(
+    small: CompressedModel, data: Dataset, tmp_path: Path, choice: dict[str, object]
+) -> None:
+    settings = SETTINGS.model_copy(update=choice)
+    expected, recovery = distill(small, data, None, settings)
+    with pytest.raises(Cancelled):
+        distill(small, data, None, settings, checkpoints=tmp_path, report=stop_at(40, "epoch"))
+    trained, resumed = distill(small, data, None, settings, checkpoints=tmp_path, resume=True)
+    assert same_weights(trained, expected)
+    assert timeless(resumed) == timeless(recovery)
+
+
 def test_a_checkpoint_is_taken_at_every_interval(small: CompressedModel, data: Dataset, tmp_path: Path) -> None:
     steps: list[int] = []
 

@@ -76,3 +76,28 @@ def test_numbers_as_labels_or_a_single_output_make_it_a_regression() -> None:
     assert distillation_loss(student, teacher, None, beta=0.5, temperature=4.0).item() == pytest.approx(0.5)
     targets = torch.tensor([1.0, 4.0])
     assert distillation_loss(student, teacher, targets, beta=0.5, temperature=4.0).item() == pytest.approx(0.25 + 1.0)
+
+
+def test_the_squared_difference_of_the_scores_is_added_with_its_weight() -> None:
+    student, teacher, labels = torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 3.0]]), torch.tensor([1])
+    settings = {"beta": 0.5, "temperature": 2.0}
+
+    added = distillation_loss(student, teacher, labels, **settings, logit_weight=3.0)
+    plain = distillation_loss(student, teacher, labels, **settings)
+
+    assert (added - plain).item() == pytest.approx(0.5 * 3.0 * 0.5)
+
+
+def test_scores_for_every_token_are_compared_token_by_token() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 3, 5, generator=generator) for _ in range(2))
+    labels = torch.tensor([[0, 1, 2], [3, 4, 0]])
+
+    whole = distillation_loss(student, teacher, labels, beta=0.7, temperature=2.0)
+
+    each = [
+        hinton_loss(student[i, t][None], teacher[i, t][None], labels[i, t][None], beta=0.7, temperature=2.0)
+        for i in range(2)
+        for t in range(3)
+    ]
+    assert whole.item() == pytest.approx(float(torch.stack(each).mean()))

@@ -3,10 +3,12 @@
 import pytest
 
 from studio.distillation.schedule import learning_rate
+from studio.distillation.settings import DistillSettings
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero_along_half_a_cosine() -> None:
-    rates = [learning_rate(step, 105, 0.2) for step in range(105)]
+    settings = DistillSettings(learning_rate=0.2)
+    rates = [learning_rate(step, 105, settings) for step in range(105)]
 
     assert rates[:5] == pytest.approx([0.04, 0.08, 0.12, 0.16, 0.2])
     assert rates[5] == 0.2
@@ -16,4 +18,4 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero_along_half_a_cosine() -> N
 
 
 def test_a_run_of_a_single_step_uses_the_peak() -> None:
-    assert learning_rate(0, 1, 0.1) == pytest.approx(0.1)
+    assert learning_rate(0, 1, DistillSettings(learning_rate=0.1)) == pytest.approx(0.1)

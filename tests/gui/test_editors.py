@@ -27,6 +27,8 @@ def test_field_metadata_gives_range_unit_and_scale():
         (DistillSettings, "learning_rate", 0.0125),
         (DistillSettings, "clip_norm", None),
         (DistillSettings, "epochs", 12),
+        (DistillSettings, "flip", True),
+        (DistillSettings, "features", ("stem", "head=tail")),
     ],
 )
 def test_an_editor_gives_back_the_value_it_was_given_and_says_nothing(qtbot, settings, name, value):
@@ -97,3 +99,24 @@ def test_a_share_out_of_range_becomes_the_nearest_too(qtbot):
     qtbot.keyClicks(editor.spin, "250")
     qtbot.keyClick(editor.spin, Qt.Key.Key_Return)
     assert editor.value() == 1.0
+
+
+def test_a_switch_and_a_line_of_words_tell_what_the_user_does(qtbot):
+    switch, words = (make_editor(field_specs(DistillSettings)[name]) for name in ("flip", "features"))
+    heard = []
+    for editor in (switch, words):
+        qtbot.addWidget(editor)
+        editor.edited.connect(heard.append)
+    switch.box.click()
+    qtbot.keyClicks(words.line, "a, b,")
+    assert heard[0] is True
+    assert heard[-1] == ("a", "b")
+
+
+def test_an_optional_number_starts_at_a_sensible_value(qtbot):
+    editor = make_editor(field_specs(DistillSettings)["patience"])
+    qtbot.addWidget(editor)
+    editor.set_value(None)
+    assert editor.value() is None
+    editor.switch.click()
+    assert editor.value() == 3

@@ -1,0 +1,74 @@
+"""The choices of a distillation: what most runs need at the top, the rest folded away."""
+
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
+
+from studio.distillation.settings import DistillSettings
+from studio.gui.editors import FieldEditor, add_row, make_editor
+from studio.gui.fields import field_specs
+
+
+class DistillForm(QScrollArea):
+    """One editor a field of `DistillSettings`.
+
+    Attributes:
+        editors: by name of the field.
+        fold: shows or hides the rarer ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        defaults = DistillSettings()
+        self.editors: dict[str, FieldEditor] = {}
+        for name, spec in field_specs(DistillSettings).items():
+            self.editors[name] = make_editor(spec)
+            self.editors[name].set_value(getattr(defaults, name))
+        self._rare = self._grid([editor for editor in self.editors.values() if editor.spec.more])
+        self.fold = QToolButton()
+        self.fold.setText("More")
+        self.fold.setProperty("role", "fold")
+        self.fold.setCheckable(True)
+        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold.setAccessibleName("More settings of the distillation")
+        self.fold.toggled.connect(self._unfold)
+        self._page = QWidget()
+        layout = QVBoxLayout(self._page)
+        layout.setContentsMargins(0, 0, 12, 0)
+        layout.addWidget(self._grid([editor for editor in self.editors.values() if not editor.spec.more]))
+        layout.addWidget(self.fold)
+        layout.addWidget(self._rare)
+        layout.addStretch(1)
+        self.setWidget(self._page)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._unfold(True)  # it is wide enough for all
+        self.setMinimumWidth(self._page.minimumSizeHint().width() + 12)
+        self._unfold(False)
+
+    def settings(self) -> DistillSettings:
+        """What is shown, as one value."""
+        return DistillSettings(**{name: self._value(name) for name in self.editors})
+
+    def sizeHint(self) -> QSize:
+        """All fields without scrolling, if there is room."""
+        return self._page.sizeHint()
+
+    def _grid(self, editors: list[FieldEditor]) -> QWidget:
+        page = QWidget()
+        grid = QGridLayout(page)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setColumnStretch(1, 1)
+        for row, editor in enumerate(editors):
+            add_row(grid, row, editor)
+        return page
+
+    def _unfold(self, on: bool) -> None:
+        self.fold.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
+        self.fold.setToolTip("Hide the rarer settings" if on else "Show the rarer settings")
+        self._rare.setVisible(on)
+
+    def _value(self, name: str) -> Any:
+        return self.editors[name].value()
