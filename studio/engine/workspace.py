@@ -63,7 +63,7 @@ Made = TypeVar("Made")
 CALIBRATION_BATCH = 64
 
 #: Bytes of activations that each of the last three replays may keep.
-REPLAY_BUDGET = 512 << 20
+REPLAY_BUDGET = 1 << 30
 
 
 class Memory:

@@ -28,22 +28,23 @@ class Kept:
     values: dict[str, Any] = field(default_factory=dict)
     bytes: int = 0
 
-    def choose(self, costs: Mapping[str, Cost]) -> None:
-        """Chooses what to keep by the costs of one sample, and gives back the room that is not used."""
+    def choose(self, costs: Mapping[str, Cost]) -> Collection[str]:
+        """Chooses what to keep by the costs of one sample, gives back the room that is not used, and names the cuts."""
         self.cuts = choose_cuts(costs, self.allowance / self.samples)
         used = sum(cost.bytes for name, cost in costs.items() if name in self.cuts)
         self.allowance = min(self.allowance, int(used * self.samples))
+        return self.cuts
+
+    def has_room(self, value: Any) -> bool:
+        """Whether a value can be kept beside the others."""
+        return self.bytes + bytes_of(value) <= self.allowance
 
     def offer(self, name: str, version: str, value: Any) -> None:
         """Keeps a value if it is one of those to keep and there is room."""
-        size = bytes_of(value)
-        if self.is_cut(name) and version not in self.values and self.bytes + size <= self.allowance:
+        chosen = self.cuts is None or name in self.cuts
+        if chosen and version not in self.values and self.has_room(value):
             self.values[version] = value
-            self.bytes += size
-
-    def is_cut(self, name: str) -> bool:
-        """Whether the value of a node of this name is one of those to keep."""
-        return self.cuts is None or name in self.cuts
+            self.bytes += bytes_of(value)
 
     def retain(self, versions: Collection[str]) -> None:
         """Lets go of all values but those of `versions`."""

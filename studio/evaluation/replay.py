@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from studio.compression.walk import execute
 from studio.evaluation.arrays import Array
-from studio.evaluation.cuts import Cost
+from studio.evaluation.cuts import Cost, choose_cuts
 from studio.evaluation.kept import Kept, bytes_of, tensors_in
 from studio.evaluation.predict import device_of, first_output, torch_predict
 from studio.evaluation.versions import Versions
@@ -23,6 +23,9 @@ from studio.evaluation.versions import Versions
 #: Share of the bytes left that one more batch may take: the batches that come first, and so are measured most often,
 #: get the most, and there is always something left for another.
 SHARE = 0.25
+
+#: Share of a batch's room that stays taken when the first run of all, which has to keep whatever comes, runs out of it.
+THINNED = 0.75
 
 #: Kinds of nodes whose values are there anyway.
 GIVEN = ("placeholder", "get_attr")
@@ -93,19 +96,21 @@ class Replay:
         if self._follow:
             lasting = set(versions.values())
             batch.retain(lasting)
-        if not self._costs:  # they can be learnt only where nothing is left out
+        learning = not self._costs
+        if learning:  # possible only where nothing is left out
             batch.retain(())
         costs, output = dict[str, Cost](), None
         began = time.perf_counter()
         for node, output in _computed(replayed, batch.values, inputs):
             costs[node.name] = _cost(node, time.perf_counter() - began, output, len(inputs[0]))
             if versions[node] in lasting and node.op not in (*GIVEN, "output"):
+                if learning and not batch.has_room(output):
+                    batch.retain(_named(versions, choose_cuts(costs, THINNED * batch.allowance / batch.samples)))
                 batch.offer(node.name, versions[node], output)
             began = time.perf_counter()
-        if not self._costs:
+        if learning:
             self._costs = costs
-            batch.choose(costs)
-            batch.retain({versions[node] for node in versions if batch.is_cut(node.name)})
+            batch.retain(_named(versions, batch.choose(costs)))
         return first_output(output).to("cpu")
 
 
@@ -166,6 +171,11 @@ def _wanted(graph: fx.GraphModule, versions: Mapping[fx.Node, str], kept: Collec
             found.add(node)
             stack.extend(node.all_input_nodes)
     return [node for node in graph.graph.nodes if node in found]
+
+
+def _named(versions: Mapping[fx.Node, str], names: Collection[str]) -> set[str]:
+    """The versions of the nodes of these names."""
+    return {version for node, version in versions.items() if node.name in names}
 
 
 def _cost(node: fx.Node, seconds: float, value: Any, samples: int) -> Cost:

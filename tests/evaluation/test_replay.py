@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,11 +97,11 @@ def graph(request: pytest.FixtureRequest) -> fx.GraphModule:
     return graph_of(request.param())
 
 
-def inputs_of(graph: fx.GraphModule, count: int = 12, seed: int = 1) -> tuple[Tensor, ...]:
+def inputs_of(graph: fx.GraphModule, size: int = 12, seed: int = 1) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     if any(isinstance(module, nn.Embedding) for module in graph.modules()):
-        return (torch.randint(0, 11, (count, 7), generator=generator),)
-    return (torch.randn(count, 2, 6, 6, generator=generator),)
+        return (torch.randint(0, 11, (size, 7), generator=generator),)
+    return (torch.randn(size, 2, 6, 6, generator=generator),)
 
 
 def batches_of(graph: fx.GraphModule) -> list[Batch]:
@@ -183,7 +185,7 @@ def dependents(graph: fx.GraphModule, name: str) -> set[str]:
 @pytest.fixture
 def all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps every value, so that what runs again does not hang on measured times."""
-    monkeypatch.setattr(replaying.Kept, "choose", lambda kept, costs: None)
+    monkeypatch.setattr(replaying.Kept, "choose", lambda kept, costs: costs)
 
 
 @pytest.mark.usefixtures("all_kept")
@@ -388,6 +390,19 @@ def test_every_batch_gets_a_part_of_the_budget_and_all_together_no_more_than_it(
     assert min(sizes) > 0
     assert max(sizes) <= 300_000 * replaying.SHARE
     assert sum(sizes) == replay.bytes
+
+
+def test_the_first_run_keeps_values_up_to_the_end_where_few_fit(executed: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replaying, "time", SimpleNamespace(perf_counter=count().__next__))  # all nodes cost the same
+    graph = graph_of(Residual(8))
+    value = 4 * 12 * 6 * 36  # bytes of an activation: a quarter of the budget holds eight of about 34
+    replay = Replay(graph, 4 * 8 * value)
+    run(replay, graph)
+    whole = len(executed)
+    for name, share in (("head", 1 / 4), ("second.4", 2 / 3)):
+        executed.clear()
+        run(replay, edited(graph, name))
+        assert len(executed) < share * whole
 
 
 class Numbered:
