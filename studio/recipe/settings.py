@@ -177,7 +177,7 @@ class QuantizeSettings(Settings):
         json_schema_extra={"labels": {"None": "float", "8": "8 bit"}},
     )
     activation_range: Literal["minmax", "percentile", "mse", "entropy"] = Field(
-        default="percentile",
+        default="mse",
         title="Range",
         description="What the levels span: all values, all but one in ten thousand, the least squared error, or the "
         "least change of the distribution (only with rounded activations).",
