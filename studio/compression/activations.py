@@ -11,8 +11,8 @@ import studio.compression.ops  # noqa: F401 (registers the op)
 from studio.analysis.calibration import Batch
 from studio.compression.compressed import with_layers
 from studio.compression.modules import CompressedConv, CompressedLinear
-from studio.compression.ranges import Levels, RangeMethod, find_levels
-from studio.compression.stored import IntegerWeight
+from studio.compression.ranges import LEVELS, Levels, RangeMethod, find_levels
+from studio.compression.stored import LEAST_STEP, IntegerWeight
 from studio.compression.walk import execute
 from studio.models.sites import Sites
 from studio.progress import Progress, Report
@@ -39,6 +39,46 @@ class RoundedActivation(nn.Module):
         return rounded
 
 
+class LearnedActivation(RoundedActivation):
+    """Puts a tensor on levels whose distance trains; the level of zero stays.
+
+    As `studio.compression.stored.LearnedStepWeight`, for activations (S. Esser et al., arXiv 1902.08153).
+    """
+
+    def __init__(self, start: RoundedActivation) -> None:
+        super().__init__(Levels(float(start.scale), int(start.zero_point)))
+        self.ratio = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The nearest levels, with gradients for what lies inside the range and for the levels' distance."""
+        damping = (x[0].numel() * LEVELS) ** -0.5
+        ratio = self.ratio * damping + (self.ratio * (1 - damping)).detach()
+        scale, shift = self.scale * ratio.clamp_min(LEAST_STEP), self.zero_point.float()
+        level = (x / scale).clamp(-shift, LEVELS - shift)
+        rounded: Tensor = (level + (level.round() - level).detach()) * scale
+        return rounded
+
+    @torch.no_grad()
+    def frozen(self) -> RoundedActivation:
+        """The levels of now."""
+        return RoundedActivation(Levels(float(self.scale * self.ratio.clamp_min(LEAST_STEP)), int(self.zero_point)))
+
+
+def range_methods(sites: Sites, methods: Mapping[str, RangeMethod]) -> dict[int, RangeMethod]:
+    """How the range of every rounded site is chosen, by its number; arguments as those of `find_all_levels`."""
+    chosen = dict.fromkeys(rounded_sites(sites.operators, methods), next(iter(methods.values())))
+    for one in reversed(sites.operators):
+        if one.layer is not None and one.layer in methods:
+            chosen[one.inputs[0]] = methods[one.layer]
+    return chosen
+
+
+def site_numbers(sites: Sites) -> dict[str, int]:
+    """The number of the site that a node gives or hands on, by the node's name."""
+    moved = {node.name: number for node, number in sites.moves.items()}
+    return {node.name: number for number, node in enumerate(sites.nodes)} | moved
+
+
 @torch.no_grad()
 def find_all_levels(
     graph: fx.GraphModule,
@@ -57,12 +97,8 @@ def find_all_levels(
         batches: calibration samples; all values that are needed still are held at once.
         report: told of every site; raising `Cancelled` from it stops the work.
     """
-    wanted = rounded_sites(sites.operators, methods)
-    chosen = dict.fromkeys(wanted, next(iter(methods.values())))
-    for one in reversed(sites.operators):
-        if one.layer is not None and one.layer in methods:
-            chosen[one.inputs[0]] = methods[one.layer]
-    numbers = {node.name: number for number, node in enumerate(sites.nodes) if number in wanted}
+    chosen = range_methods(sites, methods)
+    numbers = {node.name: number for number, node in enumerate(sites.nodes) if number in chosen}
     interpreter, levels = fx.Interpreter(graph), dict[int, Levels]()
     feeds = iter([[batch[i] for batch in batches] for i in range(len(batches[0]))])
     values = dict[fx.Node, list[Any]]()
@@ -94,8 +130,7 @@ def with_levels(
         levels: by number of site.
         integer: paths of the layers that run in integers.
     """
-    numbers = {node.name: number for number, node in enumerate(sites.nodes)}
-    numbers |= {node.name: number for node, number in sites.moves.items()}
+    numbers = site_numbers(sites)
     copied, made = fx.Graph(), dict[fx.Node, fx.Node]()
     root = copy.copy(graph)
     root.add_submodule(FOLDER, nn.Module())

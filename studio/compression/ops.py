@@ -37,7 +37,7 @@ def dequantize(
     Returns:
         float32 of the shape of `q`.
     """
-    shift, factor = (_spread(parameter, q, axis, block_size) for parameter in (zero_point, scale))
+    shift, factor = (spread_scale(parameter, q, axis, block_size) for parameter in (zero_point, scale))
     return (q.to(torch.int16) - shift).to(torch.float32) * factor
 
 
@@ -46,8 +46,8 @@ def _(q: Tensor, *_: object) -> Tensor:
     return torch.empty(q.shape, dtype=torch.float32, device=q.device)
 
 
-def _spread(parameter: Tensor, q: Tensor, axis: int, block_size: int) -> Tensor:
-    """A scale or zero point in a shape that broadcasts against `q`."""
+def spread_scale(parameter: Tensor, q: Tensor, axis: int, block_size: int) -> Tensor:
+    """A scale or zero point in a shape that broadcasts against `q`; arguments as those of `dequantize`."""
     if block_size:
         return parameter.repeat_interleave(block_size, axis).narrow(axis, 0, q.shape[axis])
     if parameter.dim() == 0:

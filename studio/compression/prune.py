@@ -36,7 +36,7 @@ def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor,
     groups, rows, columns = W.shape
     count = settings.zeros(groups * rows, columns)
     if H is None:
-        keep = _keep_all_but(count, _within(settings, W**2))
+        keep = keep_all_but(count, _within(settings, W**2))
         return W * keep, keep
     H = damped(H)
     cost = inverse_factor(H).square().sum(-2)[:, None].float()  # [H⁻¹]ᵢᵢ: [groups, 1, n]
@@ -44,7 +44,7 @@ def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor,
     pruned = wanted
     for done in range(1, _ROUNDS + 1):
         share = 1 - (1 - done / _ROUNDS) ** 3  # many at first, few at last: Zhu & Gupta 2017, arXiv 1710.01878
-        keep = _keep_all_but(round(count * share), _within(settings, pruned**2 / cost))
+        keep = keep_all_but(round(count * share), _within(settings, pruned**2 / cost))
         pruned = solve_kept(wanted, seen, pruned, keep, steps=_STEPS)
     pruned = solve_kept(wanted, seen, pruned, keep)
     if settings.kind == "n_m":
@@ -114,7 +114,7 @@ def _within(settings: PruneSettings, saliency: Tensor) -> Tensor:
     return saliency.masked_fill(kept.flatten(-2)[..., :columns], torch.inf)
 
 
-def _keep_all_but(count: int, saliency: Tensor) -> Tensor:
+def keep_all_but(count: int, saliency: Tensor) -> Tensor:
     """A mask that drops the `count` smallest entries; among equals the first ones go."""
     keep = torch.ones(saliency.numel(), dtype=torch.bool)
     keep[saliency.flatten().argsort(stable=True)[:count]] = False

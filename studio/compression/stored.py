@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-import studio.compression.ops  # noqa: F401 (registers the op that stored integers are read with)
+from studio.compression.ops import spread_scale
 from studio.recipe.settings import CONTAINER_BITS
 
 #: Smallest and largest stored integer by bits. Eight bits leave out -128, so that every value has its negative;
 #: with few bits one value more is worth more than that: at any scale the nearest of -2..1 is never farther than
 #: the nearest of -1..1.
 INTEGER_RANGE = {8: (-127, 127), 4: (-8, 7), 3: (-4, 3), 2: (-2, 1)}
+
+#: Smallest share of a scale at the start that training may bring it to.
+LEAST_STEP = 0.05
 
 
 class StoredWeight(nn.Module):
@@ -193,4 +196,54 @@ class LatentWeight(StoredWeight):
         integers = (self.latent / self._step()).round().clamp(low, high)
         if self.mask is not None:
             integers = integers * self.mask
-        return self.stored.with_integers(integers.to(torch.int8).reshape(self.stored.q.shape))
+        return self._holding(integers.reshape(self.stored.q.shape), self.stored.scale)
+
+    def _holding(self, integers: Tensor, scale: Tensor) -> IntegerWeight:
+        """Integers ``[out, n]`` under the present mask."""
+        stored = self.stored
+        return IntegerWeight(integers.to(torch.int8), scale, stored.bits, stored.block_size, self.shape, self.mask)
+
+
+class LearnedStepWeight(LatentWeight):
+    """Floats to train, seen through a rounding whose scales train as well.
+
+    Learned step size quantization (S. Esser et al., arXiv 1902.08153): ``ŵ = s · round(clip(w / s, low, high))``, the
+    rounding passed straight through, which gives ``∂ŵ/∂s = round(w / s) − w / s`` inside the range and its end outside,
+    damped by ``1 / √(N · high)`` for N weights a step. What trains is the share of the scale at the start, so that one
+    learning rate fits all layers.
+    """
+
+    def __init__(self, stored: IntegerWeight) -> None:
+        super().__init__(stored)
+        self.ratio = nn.Parameter(torch.ones_like(stored.scale))
+
+    def forward(self) -> Tensor:
+        """Exactly what the rounded integers stand for, with gradients for weights and scales."""
+        low, high = INTEGER_RANGE[self.stored.bits]
+        scale = self._spread(self._scale(damped=True))
+        level = (self._latent() / scale).clamp(low, high)
+        return ((level + (level.round() - level).detach()) * scale).reshape(self.shape)
+
+    @torch.no_grad()
+    def frozen(self) -> StoredWeight:
+        """The rounded integers with the scales of now."""
+        scale = self._scale(damped=False)
+        integers = (self._latent() / self._spread(scale)).clamp(*INTEGER_RANGE[self.stored.bits]).round()
+        return self._holding(integers, scale)
+
+    def _latent(self) -> Tensor:
+        """The floats ``[out, n]``, zero where pruned."""
+        latent = self.latent if self.mask is None else self.latent * self.mask
+        return latent.reshape(self.stored.q.shape)
+
+    def _spread(self, scale: Tensor) -> Tensor:
+        return spread_scale(scale, self.stored.q, self.stored.axis, self.stored.block_size)
+
+    def _scale(self, *, damped: bool) -> Tensor:
+        """The scales of now, never below a small share of those at the start."""
+        stored = self.stored
+        ratio = self.ratio
+        if damped:
+            damping = (stored.q.numel() / stored.scale.numel() * INTEGER_RANGE[stored.bits][1]) ** -0.5
+            ratio = ratio * damping + (ratio * (1 - damping)).detach()
+        return stored.scale * ratio.clamp_min(LEAST_STEP)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from studio.compression.compressed import CompressedModel
 from studio.compression.trainable import freeze
+from studio.distillation.changes import Changes
 from studio.distillation.checkpoint import Checkpoint, Keeper, check_identity
 from studio.distillation.held_out import HeldOut
 from studio.distillation.lessons import Lessons
@@ -44,7 +45,9 @@ class Run:
     def __init__(
         self,
         compressed: CompressedModel,
+        start: CompressedModel,
         student: Student,
+        changes: Changes,
         teacher: Teacher,
         lessons: Lessons,
         held: Dataset,
@@ -56,7 +59,9 @@ class Run:
         publish: Callable[[TrainingPoint], None],
     ) -> None:
         self._compressed = compressed
+        self._start = start
         self._student = student
+        self._changes = changes
         self._teacher = teacher
         self._lessons = lessons
         self._settings = settings
@@ -142,7 +147,9 @@ class Run:
     def _advance(self) -> None:
         """One step."""
         state = self.state
-        loss = self._student.step(self._lessons.at(state.step), self._rate(state.step))
+        lesson = self._lessons.at(state.step)
+        self._changes.before(state.step, lesson.inputs)
+        loss = self._student.step(lesson, self._rate(state.step))
         if not math.isfinite(loss):
             state.ended = f"Stopped at step {state.step + 1}: the loss is not finite; try a lower learning rate."
             return
@@ -167,7 +174,9 @@ class Run:
             return
         state = self.state
         measured = self._held.look(self._student.shown)
-        if self._held.as_good(measured.value, state.best):
+        if state.step < self._changes.settled_at:
+            state.best_step = state.step  # what is not yet as the recipe wants it does not count
+        elif self._held.as_good(measured.value, state.best):
             self._best = self._student.snapshot()
             state.best, state.best_step = measured.value, state.step
         elif self._is_hopeless():
@@ -208,7 +217,7 @@ class Run:
         """The best weights, or those of the start where all held-out samples together find them no better."""
         state = self.state
         if self._best:
-            trained = freeze(self._compressed, self._student.restored(self._best))
+            trained = freeze(self._start, self._student.restored(self._best))
             _, after = self._held.whole(trained.graph)
             if self._held.as_good(after.metric.value, state.before.whole):  # the watched samples are not all
                 return trained, state, after.metric.value

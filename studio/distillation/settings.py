@@ -43,6 +43,28 @@ class DistillSettings(Settings):
         description="Images are moved by up to this much in either direction, with zeros behind them.",
         json_schema_extra={"unit": "px"},
     )
+    gradual: bool = Field(
+        default=False,
+        title="Prune gradually",
+        description="Unstructured sparsity grows from none while the model learns, smallest weights first.",
+    )
+    gradual_share: Annotated[float, Field(gt=0.0, le=1.0, strict=False)] = Field(
+        default=0.5,
+        title="Pruned by",
+        description="Share of the run after which the sparsity is the final one (only when pruning gradually).",
+        json_schema_extra={**_MORE, "unit": "%", "scale": 100},
+    )
+    learn_steps: bool = Field(
+        default=False,
+        title="Learn steps",
+        description="The distances between the values of rounded weights and activations are trained too (LSQ).",
+    )
+    renew_ranges: bool = Field(
+        default=False,
+        title="Renew ranges",
+        description="Ranges of rounded activations are measured anew at every epoch (not when steps are learnt).",
+        json_schema_extra=_MORE,
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw",
         title="Optimizer",

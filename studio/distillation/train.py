@@ -1,14 +1,16 @@
 """Recovering accuracy: the compressed model learns to answer as the original does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import fx
 
 from studio.compression.compressed import CompressedModel
 from studio.compression.trainable import trainable
 from studio.distillation.augment import Augmentation
+from studio.distillation.changes import Changes
 from studio.distillation.checkpoint import Keeper, load_checkpoint
 from studio.distillation.devices import choose_device
 from studio.distillation.features import FeatureLoss, pairs_of
@@ -51,6 +53,7 @@ def distill(
     held: Dataset | None,
     settings: DistillSettings,
     *,
+    dense: CompressedModel | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
     report: Report = silent,
@@ -69,6 +72,7 @@ def distill(
         train: samples to train on; labels are used where there are any and β < 1.
         held: samples to measure on; None holds a tenth of `train` back.
         settings: how to train.
+        dense: where gradual pruning begins, the model compressed by `Recipe.before_pruning`; needed only for that.
         checkpoints: folder of the run's checkpoint, written at intervals and when the run is cancelled; whoever gave
             it removes it in the end. None keeps none.
         resume: goes on from the checkpoint in that folder.
@@ -86,18 +90,14 @@ def distill(
     device = choose_device(settings.device)
     if held is None:
         train, held = hold_out(train, HELD_SHARE, settings.seed)
-    pairs = pairs_of(settings.features, [layer.name for layer in compressed.model.info.layers])
-    recalls = Augmentation(settings).is_idle
-    teacher = Teacher(compressed.model.graph, train, device, [pair.teacher for pair in pairs], recalls=recalls)
-    run = Run(
+    run = _made(
         compressed,
-        Student(_graph(compressed), FeatureLoss(pairs, compressed), settings, device),
-        teacher,
-        Lessons(train, teacher, settings),
+        _start(compressed, dense, settings),
+        train,
         held,
         settings,
+        device,
         keeper=Keeper(checkpoints, settings.checkpoint_seconds),
-        identity=_identity(compressed, train, held, settings) if checkpoints is not None else {},
         report=report,
         publish=publish,
     )
@@ -115,13 +115,60 @@ def distill(
     )
 
 
-def _graph(compressed: CompressedModel) -> fx.GraphModule:
+def _made(
+    compressed: CompressedModel,
+    start: CompressedModel,
+    train: Dataset,
+    held: Dataset,
+    settings: DistillSettings,
+    device: torch.device,
+    *,
+    keeper: Keeper,
+    report: Report,
+    publish: Callable[[TrainingPoint], None],
+) -> Run:
+    """A run with all that it is made of."""
+    pairs = pairs_of(settings.features, [layer.name for layer in compressed.model.info.layers])
+    recalls = Augmentation(settings).is_idle
+    teacher = Teacher(compressed.model.graph, train, device, [pair.teacher for pair in pairs], recalls=recalls)
+    lessons = Lessons(train, teacher, settings)
+    student = Student(_graph(start, settings), FeatureLoss(pairs, compressed), settings, device)
+    return Run(
+        compressed,
+        start,
+        student,
+        Changes(student.graph, start, settings, lessons.per_epoch),
+        teacher,
+        lessons,
+        held,
+        settings,
+        identity=_identity(compressed, train, held, settings) if keeper.folder is not None else {},
+        keeper=keeper,
+        report=report,
+        publish=publish,
+    )
+
+
+def _start(compressed: CompressedModel, dense: CompressedModel | None, settings: DistillSettings) -> CompressedModel:
+    """Where training begins; what is pruned gradually is not yet, though its settings say so.
+
+    Raises:
+        ValueError: gradual pruning has nothing to begin with.
+    """
+    if not settings.gradual:
+        return compressed
+    if dense is None:
+        raise ValueError("gradual pruning begins with a model that is not pruned")
+    return replace(dense, recipe=compressed.recipe, settings=compressed.settings)
+
+
+def _graph(compressed: CompressedModel, settings: DistillSettings) -> fx.GraphModule:
     """What is trained.
 
     Raises:
         TrainingError: there is nothing.
     """
-    graph = trainable(compressed)
+    graph = trainable(compressed, learn_steps=settings.learn_steps)
     if not any(parameter.requires_grad for parameter in graph.parameters()):
         raise TrainingError("every layer is kept as it is; nothing is left to train.")
     return graph

@@ -175,12 +175,14 @@ class Workspace:
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
         model = self._model(request.source.model, request.source.skeleton)
         checkpoints = Path(request.checkpoints) if request.checkpoints else None
+        whole = replace(request.source, recipe=request.source.recipe.before_pruning())
         with _threads(request.threads):
             trained, recovery = distill(
                 self._compress(request.source, report),
                 self._dataset(request.train, model),
                 self._dataset(request.evaluation, model) if request.evaluation else None,
                 request.settings,
+                dense=self._compress(whole, report) if request.settings.gradual else None,
                 checkpoints=checkpoints,
                 resume=request.resume,
                 report=report,

@@ -1,6 +1,6 @@
 """The recipe: what the user chose for every layer, immutable, resolved by a fixed precedence."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from studio.recipe.settings import ChannelSettings, LayerSettings, Options, Prun
 
 #: Methods of `LayerSettings`.
 SETTABLE = ("channels", "prune", "rank", "quantize")
+
+#: A share of the weights that is not zero, and of which no layer has a whole weight.
+_NO_WEIGHT = 1e-12
 
 
 class Recipe(Settings):
@@ -99,9 +102,26 @@ class Recipe(Settings):
                 update={"quantize": settings.quantize.model_copy(update={"activation_bits": None})}
             )
 
-        kinds = {kind: weights_only(settings) for kind, settings in self.kinds.items()}
-        layers = {name: weights_only(settings) for name, settings in self.layers.items()}
-        return self.model_copy(update={"default": weights_only(self.default), "kinds": kinds, "layers": layers})
+        return self._with_each(weights_only)
+
+    def before_pruning(self) -> "Recipe":
+        """The recipe with unstructured shares so small that no weight goes, while layers take the form they will have.
+
+        Gradual pruning begins there.
+        """
+
+        def whole(settings: LayerSettings) -> LayerSettings:
+            if settings.prune is None or settings.prune.kind != "unstructured" or not settings.prune.ratio:
+                return settings
+            return settings.model_copy(update={"prune": settings.prune.model_copy(update={"ratio": _NO_WEIGHT})})
+
+        return self._with_each(whole)
+
+    def _with_each(self, change: Callable[[LayerSettings], LayerSettings]) -> "Recipe":
+        """The recipe with every entry changed."""
+        kinds = {kind: change(settings) for kind, settings in self.kinds.items()}
+        layers = {name: change(settings) for name, settings in self.layers.items()}
+        return self.model_copy(update={"default": change(self.default), "kinds": kinds, "layers": layers})
 
     def check(self, layers: Iterable[Layer]) -> None:
         """Checks that every entry finds its layer and that a layer named exactly can take what is asked of it.

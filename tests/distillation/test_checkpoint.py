@@ -77,7 +77,13 @@ def test_a_stopped_run_ends_with_the_very_weights_of_one_that_was_not(
 
 @pytest.mark.parametrize(
     "choice",
-    [{"optimizer": "sgd"}, {"average": 0.95}, {"features": ("hidden",)}, {"accumulate": 2, "patience": 1}],
+    [
+        {"optimizer": "sgd"},
+        {"average": 0.95},
+        {"features": ("hidden",)},
+        {"accumulate": 2, "patience": 1},
+        {"learn_steps": True},
+    ],
 )
 def test_every_choice_is_resumed_to_the_very_weights(
     small: CompressedModel, data: Dataset, tmp_path: Path, choice: dict[str, object]
