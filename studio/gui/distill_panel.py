@@ -1,14 +1,15 @@
 """Recovering accuracy: the choices of a distillation, its start, and its live curves."""
 
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
 
+from studio.gui.distill_curves import DistillCurves
 from studio.gui.distill_form import DistillForm
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
-from studio.gui.plots import Plot, pen
 from studio.gui.theme import Theme
-from studio.session.jobs import Job
-from studio.session.session import Session
+from studio.session.jobs import Job, JobState
+from studio.session.recoveries import SavedRun
+from studio.session.session import Change, Session
 
 _HOW = (
     "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; "
@@ -16,31 +17,33 @@ _HOW = (
 )
 
 
-class DistillCurves(QWidget):
-    """Training loss and held-out metric of one job over the steps."""
+class InterruptedRun(QFrame):
+    """Offers to go on with a distillation that a crash or the end of a session has cut short."""
 
-    def __init__(self, theme: Theme) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._loss_plot = Plot(theme, "Training loss over the steps", bottom="step", left="loss")
-        self._value_plot = Plot(theme, "Held-out accuracy over the steps", bottom="step", left="accuracy, %")
-        self.loss = self._loss_plot.item.plot()
-        self.value = self._value_plot.item.plot(symbol="o", symbolSize=6, symbolPen=None)
-        self._loss_plot.painted(lambda c: self.loss.setPen(pen(c.energy)))
-        self._value_plot.painted(lambda c: self.value.setPen(pen(c.compressed)))
-        self._value_plot.painted(lambda c: self.value.setSymbolBrush(c.compressed))
+        self.setProperty("role", "notice")
+        self.message = label("", wrap=True)
+        self.go_on = QPushButton("Go on")
+        self.go_on.setToolTip("Go on from the last checkpoint, with the settings it began with")
+        self.discard = QPushButton("Discard")
+        self.discard.setToolTip("Forget what it has learnt")
+        buttons = QHBoxLayout()
+        buttons.addStretch(1)
+        buttons.addWidget(self.go_on)
+        buttons.addWidget(self.discard)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._value_plot.widget)
-        layout.addWidget(self._loss_plot.widget)
+        layout.setContentsMargins(12, 6, 6, 6)
+        layout.addWidget(self.message)
+        layout.addLayout(buttons)
+        self.hide()
 
-    def show_job(self, job: Job) -> None:
-        """Draws the points so far."""
-        self.loss.setData([point.step for point in job.points], [point.loss for point in job.points])
-        measured = [(point.step, point.value) for point in job.points if point.value is not None]
-        self.value.setData([step for step, _ in measured], [value for _, value in measured])
-        total = job.points[-1].total_steps if job.points else 1
-        for plot in (self._loss_plot, self._value_plot):
-            plot.item.setXRange(0, total, padding=0.02)
+    def show_run(self, run: SavedRun | None) -> None:
+        """Offers `run`, or nothing."""
+        self.setVisible(run is not None)
+        if run is not None:
+            epochs = run.settings.epochs
+            self.message.setText(f"A distillation of {epochs} epoch{'s' if epochs != 1 else ''} was interrupted.")
 
 
 class DistillPanel(QWidget):
@@ -50,18 +53,24 @@ class DistillPanel(QWidget):
         super().__init__()
         self._session = session
         self._job: Job | None = None
+        self._interrupted: SavedRun | None = None
         self.form = DistillForm()
         self.curves = DistillCurves(theme)
+        self.offer = InterruptedRun()
         self.start = QPushButton("Start distilling")
         self.start.setProperty("role", "primary")
+        self.pause = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
         self._state = ElidedLabel(role="detail")
         self._reason = label("", "reason", wrap=True)
         self._hint = label("The curves of loss and accuracy appear here while it runs.", "detail", wrap=True)
         self.start.clicked.connect(self._start)
+        self.pause.clicked.connect(self._pause_or_resume)
         self.cancel.clicked.connect(self._cancel)
+        self.offer.go_on.clicked.connect(self._go_on)
+        self.offer.discard.clicked.connect(self._discard)
         self._lay_out()
-        session.changed.connect(self._show)
+        session.changed.connect(self._renew)
         session.jobs.changed.connect(self._follow)
         self._show()
 
@@ -74,18 +83,20 @@ class DistillPanel(QWidget):
         column.addWidget(self._reason)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 1)
+        buttons.addWidget(self.pause)
         buttons.addWidget(self.cancel)
         column.addLayout(buttons)
         curves = QVBoxLayout(right)
         curves.setContentsMargins(8, 8, 8, 8)
-        for widget in (self._state, self._hint, self.curves):
+        for widget in (self.offer, self._state, self._hint, self.curves):
             curves.addWidget(widget)
-        curves.setStretch(2, 1)
+        curves.setStretch(3, 1)
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(left)
         splitter.addWidget(right)
-        splitter.setSizes([300, 340])
+        splitter.setStretchFactor(1, 1)  # the form is as wide as it needs to be
+        splitter.setSizes([290, 400])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(splitter)
@@ -94,36 +105,81 @@ class DistillPanel(QWidget):
         self._job = self._session.distill(self.form.settings())
         self._show()
 
+    def _pause_or_resume(self) -> None:
+        if self._job is not None and self._job.can_resume:
+            self._session.jobs.resume(self._job)
+        elif self._job is not None:
+            self._session.jobs.pause(self._job)
+
     def _cancel(self) -> None:
         if self._job is not None:
             self._session.jobs.cancel(self._job)
 
+    def _go_on(self) -> None:
+        project = self._session.project
+        if project is not None and self._interrupted is not None:
+            self._job = self._session.recoveries.resume(project, self._interrupted)
+            self._look_for_interrupted()
+            self._show()
+
+    def _discard(self) -> None:
+        if self._interrupted is not None:
+            self._session.recoveries.discard(self._interrupted)
+            self._look_for_interrupted()
+
+    def _renew(self, change: Change) -> None:
+        if "model" in change.kinds:
+            self._look_for_interrupted()
+        self._show()
+
     def _follow(self, job: Job) -> None:
         if job is self._job:
             self._show()
+            if job.state is JobState.FAILED:
+                self._look_for_interrupted()
+
+    def _look_for_interrupted(self) -> None:
+        project = self._session.project
+        self._interrupted = self._session.recoveries.interrupted(project) if project is not None else None
+        self.offer.show_run(self._interrupted)
 
     def _show(self) -> None:
         job = self._job
-        running = job is not None and job.is_running
-        reason = self._why_not(running)
+        active = job is not None and (job.is_running or job.can_resume)
+        reason = self._why_not(job)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Train the compressed model in the background")
         self._reason.setText(reason)
         self._reason.setVisible(bool(reason))
-        self.cancel.setEnabled(running)
-        self.cancel.setToolTip("Stop; the weights stay as they are" if running else "Nothing is being distilled.")
+        self.cancel.setEnabled(active)
+        self.cancel.setToolTip("Stop; the weights stay as they are" if active else "Nothing is being distilled.")
+        self._show_pause(job)
         self._hint.setVisible(job is None)
         self.curves.setVisible(job is not None)
         self._state.setText(job_text(job) if job is not None else "")
         if job is not None:
             self.curves.show_job(job)
 
-    def _why_not(self, running: bool) -> str:
+    def _show_pause(self, job: Job | None) -> None:
+        paused = job is not None and job.can_resume
+        possible = job is not None and job.can_pause
+        self.pause.setText("Resume" if paused else "Pause")
+        self.pause.setEnabled(paused or possible)
+        if paused:
+            self.pause.setToolTip("Go on where it was paused")
+        elif possible:
+            self.pause.setToolTip("Stop after this step; it can go on later, even after the studio was closed")
+        else:
+            self.pause.setToolTip("Nothing is being distilled.")
+
+    def _why_not(self, job: Job | None) -> str:
         project = self._session.project
         if project is None:
             return "Open a model first."
-        if running:
+        if job is not None and job.is_running:
             return "A distillation is running."
+        if job is not None and job.can_resume:
+            return "A distillation is paused: resume or cancel it first."
         if project.train is None:
             return "Choose training data first (File › Training data …)."
         return "" if project.changed_layers() else "Compress at least one layer first: there is nothing to recover yet."

@@ -32,22 +32,29 @@ class JobRow(QWidget):
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop this job; the project stays as it is")
         self.cancel.clicked.connect(lambda: jobs.cancel(job))
+        self.pause = QPushButton("Pause")
+        self.pause.setVisible(job.resumption is not None)
+        self.pause.clicked.connect(lambda: jobs.resume(job) if job.can_resume else jobs.pause(job))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 2)
         layout.setSpacing(12)
         layout.addWidget(self._title, 2)
         layout.addWidget(self._bar)
         layout.addWidget(self._state, 3)
+        layout.addWidget(self.pause)
         layout.addWidget(self.cancel)
         self.show_job()
 
     def show_job(self) -> None:
         """Shows the job as it is now."""
         job = self.job
-        self.cancel.setEnabled(job.is_running)
-        self.cancel.setToolTip(
-            "Stop this job; the project stays as it is" if job.is_running else f"This job is {_STATES[job.state]}."
-        )
+        over = f"This job is {_STATES[job.state]}."
+        active = job.is_running or job.can_resume
+        self.cancel.setEnabled(active)
+        self.cancel.setToolTip("Stop this job; the project stays as it is" if active else over)
+        self.pause.setText("Resume" if job.can_resume else "Pause")
+        self.pause.setEnabled(job.can_pause or job.can_resume)
+        self.pause.setToolTip("Stop this job so that it can go on later" if job.can_pause else over)
         fraction = 1.0 if job.state is JobState.DONE else job.progress.fraction if job.progress else None
         self._bar.setRange(0, 0 if fraction is None and job.is_running else 1000)
         self._bar.setValue(round(1000 * (fraction or 0)))
@@ -88,7 +95,9 @@ def job_text(job: Job) -> str:
     """State, step and time left of a job in one line."""
     if job.error:
         return job.error
-    if not job.is_running:
+    if job.can_resume and job.points:
+        return f"paused at step {job.points[-1].step:,} of {job.points[-1].total_steps:,}"
+    if job.state is not JobState.RUNNING:
         return _STATES[job.state]
     parts = [job.progress.message] if job.progress and job.progress.message else [_STATES[job.state]]
     left = job.points[-1].seconds_left if job.points else None

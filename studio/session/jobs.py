@@ -127,7 +127,6 @@ class Jobs:
         """Goes on with a paused job on a new worker."""
         if job.can_resume and job.resumption is not None:
             job.state = JobState.RUNNING
-            job.points.clear()  # they come again, first of all
             self._ask(job, job.resumption)
             self.changed.emit(job)
 
@@ -176,7 +175,8 @@ class Jobs:
 
     def _point(self, job: Job, point: object) -> None:
         if isinstance(point, TrainingPoint):
-            job.points.append(point)
+            # a job that goes on tells its points again
+            job.points = [known for known in job.points if known.step < point.step] + [point]
             self.changed.emit(job)
 
     def _end(self, job: Job, state: JobState) -> None:

@@ -94,11 +94,13 @@ class ScriptedEngine:
 
     Attributes:
         asked: every request, oldest first.
+        calls: the call of each.
         hold: leaves distillations unanswered after their points.
     """
 
     def __init__(self) -> None:
         self.asked: list[Request[Any]] = []
+        self.calls: list[Call[Any]] = []
         self.hold = False
         self.fail: BaseException | None = None
 
@@ -113,12 +115,25 @@ class ScriptedEngine:
         """See `studio.engine.door.Engine.start`."""
         self.asked.append(request)
         call: Call[Any] = Call()
+        self.calls.append(call)
         if self.fail is not None:
             call.future.set_exception(self.fail)
         elif isinstance(request, Distill):
             for step in range(1, 9):
                 value = 90.0 + step if step % 2 == 0 else None
-                publish(TrainingPoint(step * 10, 100, step / 40, 2.0 / step, 0.01, value, 3.0 * step))
+                publish(
+                    TrainingPoint(
+                        step * 10,
+                        100,
+                        step / 40,
+                        2.0 / step,
+                        0.01,
+                        value,
+                        3.0 * step,
+                        value and value - 1,
+                        value and value + 1,
+                    )
+                )
             if not self.hold:
                 call.future.set_result(DistillOutcome("/weights/abc", "top1", 98.4, 90.1, 97.9, 1, 12.0))
         else:

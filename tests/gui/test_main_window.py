@@ -5,6 +5,7 @@ from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView
 
+from studio.distillation.folder import FILE
 from studio.engine.requests import OpenModel
 from studio.errors import DataError, EngineStoppedError
 from studio.gui.app import MainThread
@@ -13,6 +14,7 @@ from studio.gui.export_report import ExportReportDialog
 from studio.gui.main_window import MainWindow
 from studio.gui.palette import CommandPalette
 from studio.gui.theme import DARK
+from studio.progress import Cancelled
 from studio.recipe.settings import PruneSettings, QuantizeSettings
 
 
@@ -131,6 +133,77 @@ def test_a_distillation_draws_its_curves_and_can_be_cancelled(at_work, session, 
     panel.cancel.click()
     assert panel._state.text() == "cancelled"
     assert panel.start.isEnabled()
+
+
+def test_a_distillation_is_paused_and_resumed(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    engine.hold = True
+    panel = at_work.distill
+    assert not panel.pause.isEnabled()
+    panel.start.click()
+    panel.pause.click()
+    assert panel._state.text() == "pausing"
+    assert not panel.pause.isEnabled()
+    engine.calls[-1].future.set_exception(Cancelled())
+    assert panel._state.text() == "paused at step 80 of 100"
+    assert "paused" in panel._reason.text()
+    assert (panel.pause.text(), panel.start.isEnabled()) == ("Resume", False)
+    row = at_work.jobs.rows[session.jobs.all[-1].id]
+    assert (row.pause.text(), row.cancel.isEnabled()) == ("Resume", True)
+    panel.pause.click()
+    assert engine.asked[-1].resume
+    assert panel.pause.text() == "Pause"
+    panel.cancel.click()
+    assert panel.start.isEnabled()
+
+
+def test_an_interrupted_distillation_is_offered_and_goes_on(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    engine.hold = True
+    panel = at_work.distill
+    panel.start.click()
+    assert panel.offer.isHidden()
+    Path(engine.asked[-1].checkpoints, FILE).touch()
+    engine.calls[-1].future.set_exception(EngineStoppedError("The engine stopped."))
+    assert not panel.offer.isHidden()
+    assert "2 epochs was interrupted" in panel.offer.message.text()
+    engine.hold = False
+    panel.offer.go_on.click()
+    assert panel.offer.isHidden()
+    assert session.variants.all[-1].name == "Distilled 1"
+
+
+def test_an_interrupted_distillation_is_discarded_for_good(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    engine.hold = True
+    panel = at_work.distill
+    panel.start.click()
+    folder = Path(engine.asked[-1].checkpoints)
+    (folder / FILE).touch()
+    engine.calls[-1].future.set_exception(EngineStoppedError("The engine stopped."))
+    panel.offer.discard.click()
+    assert panel.offer.isHidden()
+    assert not folder.exists()
+
+
+def test_curves_show_the_interval_and_the_learning_rate(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    engine.hold = True
+    curves = at_work.distill.curves
+    at_work.distill.start.click()
+    assert list(curves.rate.getData()[1]) == [0.01] * 8
+    assert list(curves.interval.opts["top"]) == list(curves.interval.opts["bottom"]) == [1.0] * 4
+
+
+def test_rare_settings_are_folded_away_and_count_all_the_same(at_work):
+    form = at_work.distill.form
+    assert form.editors["seed"].isHidden() or form.editors["seed"].parentWidget().isHidden()
+    assert not form.editors["epochs"].parentWidget().isHidden()
+    form.editors["seed"].set_value(7)
+    form.editors["features"].set_value(("head",))
+    assert (form.settings().seed, form.settings().features) == (7, ("head",))
+    form.fold.click()
+    assert not form.editors["seed"].parentWidget().isHidden()
 
 
 def test_a_finished_distillation_becomes_a_variant_that_undo_takes_back(at_work, session):

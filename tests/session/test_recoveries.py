@@ -47,7 +47,10 @@ def test_a_paused_distillation_keeps_its_checkpoint_and_goes_on_from_there(opene
     second = engines[-1].of(Distill)[0]
     assert second is not asked
     assert (second.request.resume, second.request.checkpoints) == (True, str(folder))
-    assert (job.state, job.points) == (JobState.RUNNING, [])
+    assert (job.state, [point.step for point in job.points]) == (JobState.RUNNING, [10])
+    second.publish(TrainingPoint(0, 20, 0.0, 2.0, 0.01, None, 0.0))
+    second.publish(TrainingPoint(10, 20, 0.5, 1.2, 0.01, None, 3.0))
+    assert [point.step for point in job.points] == [0, 10]
     second.answer(OUTCOME)
     assert job.state is JobState.DONE
     assert not folder.exists()

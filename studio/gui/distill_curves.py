@@ -1,0 +1,51 @@
+"""The live curves of a distillation: how well it does, what it still gets wrong, and how fast it learns."""
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from studio.gui.plots import Plot, pen
+from studio.gui.theme import Theme
+from studio.session.jobs import Job
+
+
+class DistillCurves(QWidget):
+    """Held-out metric with its 95 % interval, training loss and learning rate of one job over the steps."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._value_plot = Plot(theme, "Held-out accuracy over the steps", bottom="", left="accuracy, %")
+        self._loss_plot = Plot(theme, "Training loss over the steps", bottom="", left="loss")
+        self._rate_plot = Plot(theme, "Learning rate over the steps", bottom="step", left="rate")
+        self.interval = pg.ErrorBarItem(beam=0)
+        self._value_plot.item.addItem(self.interval)
+        self.value = self._value_plot.item.plot(symbol="o", symbolSize=6, symbolPen=None)
+        self.loss = self._loss_plot.item.plot()
+        self.rate = self._rate_plot.item.plot()
+        self._value_plot.painted(lambda c: self.value.setPen(pen(c.compressed)))
+        self._value_plot.painted(lambda c: self.value.setSymbolBrush(c.compressed))
+        self._value_plot.painted(lambda c: self.interval.setData(pen=pen(c.muted, 1.2)))
+        self._loss_plot.painted(lambda c: self.loss.setPen(pen(c.energy)))
+        self._rate_plot.painted(lambda c: self.rate.setPen(pen(c.muted)))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        for plot, stretch in ((self._value_plot, 5), (self._loss_plot, 4), (self._rate_plot, 3)):
+            plot.widget.setMinimumHeight(64)
+            plot.item.getAxis("left").setWidth(62)  # one scale of steps for all three
+            layout.addWidget(plot.widget, stretch)
+
+    def show_job(self, job: Job) -> None:
+        """Draws the points so far."""
+        steps = [point.step for point in job.points]
+        self.loss.setData(steps, [point.loss for point in job.points])
+        self.rate.setData(steps, [point.learning_rate for point in job.points])
+        measured = [point for point in job.points if point.value is not None]
+        x = np.array([point.step for point in measured], float)
+        y = np.array([point.value for point in measured], float)
+        low, high = (np.array([getattr(point, end) for point in measured], float) for end in ("low", "high"))
+        self.value.setData(x, y)
+        self.interval.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
+        total = job.points[-1].total_steps if job.points else 1
+        for plot in (self._value_plot, self._loss_plot, self._rate_plot):
+            plot.item.setXRange(0, total, padding=0.02)
