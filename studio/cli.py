@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +37,7 @@ from studio.console import (
     say,
 )
 from studio.distillation.folder import forget, is_resumable
-from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.distillation.settings import DistillSettings
 from studio.engine.door import Engine
 from studio.engine.requests import (
     Distill,
@@ -49,7 +50,7 @@ from studio.engine.requests import (
     ViewSpectra,
     ViewSpectrum,
 )
-from studio.errors import RecipeError, StudioError, did_you_mean
+from studio.errors import ExportError, RecipeError, StudioError, TrainingError, did_you_mean
 from studio.evaluation.result import Measurement, Result
 from studio.export.target import check_target
 from studio.models.layer import ModelInfo
@@ -236,9 +237,9 @@ def distill(
     source, _info = _source(engine, model, skeleton, recipe, data, data)
     for original in filter(None, (model, skeleton)):
         check_target(Path(out_path), "onnx", original)
-    with tempfile.TemporaryDirectory() as folder:
-        request = Distill(source, data, evaluation, settings, folder, checkpoints=f"{out_path}.training", resume=resume)
-        outcome = _train(engine, request)
+    with tempfile.TemporaryDirectory() as folder, _kept_until_done(Path(f"{out_path}.training"), resume) as kept:
+        request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
+        outcome = _ask(engine, request, stop_in_order=True)
         trained = replace(source, weights=outcome.weights)
         report = _ask(engine, Export(trained, out_path, evaluation or data, samples, settings.seed))
     plain = {
@@ -322,28 +323,40 @@ def _engine() -> Engine:
     return engine
 
 
-def _ask(engine: Engine, request: Request[Answer]) -> Answer:
-    """The answer to `request`, with a progress bar while a person may be watching."""
+def _ask(engine: Engine, request: Request[Answer], *, stop_in_order: bool = False) -> Answer:
+    """The answer to `request`, with a progress bar while a person may be watching.
+
+    Args:
+        engine: is asked.
+        request: what it is asked.
+        stop_in_order: an interrupt waits for the next report, where work can be kept.
+    """
+    stopping = stopping_between_reports if stop_in_order else nullcontext
     try:
-        with progress_bar() as report:
+        with progress_bar() as bar, stopping(bar) as report:
             return engine.start(request, report=report).result()
     except KeyboardInterrupt as interrupt:  # Typer would end without a word
         raise Cancelled from interrupt
 
 
-def _train(engine: Engine, request: Distill) -> DistillOutcome:
-    """The outcome of a distillation; an interrupted one is kept."""
-    kept = Path(request.checkpoints or "")
-    if is_resumable(kept) and not request.resume:
-        say(f"note: {kept} held a run that was interrupted; it begins anew. --resume would have gone on with it.")
-        forget(kept)
+@contextmanager
+def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path]:
+    """Keeps the checkpoint in `folder` until the block, training and what is made of it, has come to its end.
+
+    Raises:
+        TrainingError: there is one of a run that nobody asked to go on with.
+    """
+    if is_resumable(folder) and not resume:
+        raise TrainingError(
+            f"{folder} holds a run that was interrupted: --resume goes on with it; remove the folder to begin anew."
+        )
     try:
-        with progress_bar() as bar, stopping_between_reports(bar) as report:
-            return engine.start(request, report=report).result()
-    except Cancelled:
-        if is_resumable(kept):
-            say(f"The run is kept in {kept}; the same command with --resume goes on with it.")
+        yield folder
+    except (Cancelled, ExportError):
+        if is_resumable(folder):
+            say(f"The run is kept in {folder}; the same command with --resume goes on with it.")
         raise
+    forget(folder)
 
 
 def _source(

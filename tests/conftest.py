@@ -7,7 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import pytest
+from torch import fx
 
+from studio.compression.walk import execute
+from studio.evaluation import replay
 from studio.resources import Sample, samples
 
 
@@ -15,3 +18,16 @@ from studio.resources import Sample, samples
 def digits() -> Sample:
     """The built-in sample: a residual network for handwritten digits with its test and training data."""
     return samples()["digits"]
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the nodes that replays run."""
+    names: list[str] = []
+
+    def noted(interpreter: fx.Interpreter, node: fx.Node, *rest: object) -> object:
+        names.append(node.name)
+        return execute(interpreter, node, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(replay, "execute", noted)
+    return names

@@ -47,6 +47,7 @@ class DistillSettings(Settings):
         default=False,
         title="Prune gradually",
         description="Unstructured sparsity grows from none while the model learns, smallest weights first.",
+        json_schema_extra=_MORE,
     )
     gradual_share: Annotated[float, Field(gt=0.0, le=1.0, strict=False)] = Field(
         default=0.5,
@@ -58,6 +59,7 @@ class DistillSettings(Settings):
         default=False,
         title="Learn steps",
         description="The distances between the values of rounded weights and activations are trained too (LSQ).",
+        json_schema_extra=_MORE,
     )
     renew_ranges: bool = Field(
         default=False,

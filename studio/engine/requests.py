@@ -118,8 +118,8 @@ class Distill(Request[DistillOutcome]):
         settings: how to train.
         folder: where the best weights are written.
         threads: torch threads to use, None for all cores; the window leaves one core for itself.
-        checkpoints: folder of the run's checkpoint, removed once the weights are written; None keeps none. Cancelling
-            leaves one there.
+        checkpoints: folder of the run's checkpoint; None keeps none. It stays there until whoever asks removes it, also
+            when the run is cancelled.
         resume: goes on from the checkpoint in that folder.
     """
 

@@ -23,7 +23,6 @@ from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
 from studio.compression.weights import save_weights
-from studio.distillation.folder import forget
 from studio.distillation.settings import DistillOutcome
 from studio.distillation.train import distill
 from studio.engine.door import Publish, unpublished
@@ -174,7 +173,6 @@ class Workspace:
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
         model = self._model(request.source.model, request.source.skeleton)
-        checkpoints = Path(request.checkpoints) if request.checkpoints else None
         whole = replace(request.source, recipe=request.source.recipe.before_pruning())
         with _threads(request.threads):
             trained, recovery = distill(
@@ -183,15 +181,12 @@ class Workspace:
                 self._dataset(request.evaluation, model) if request.evaluation else None,
                 request.settings,
                 dense=self._compress(whole, report) if request.settings.gradual else None,
-                checkpoints=checkpoints,
+                checkpoints=Path(request.checkpoints) if request.checkpoints else None,
                 resume=request.resume,
                 report=report,
                 publish=publish,
             )
-        outcome = recovery.saved_as(str(save_weights(trained, Path(request.folder))))
-        if checkpoints is not None:
-            forget(checkpoints)
-        return outcome
+        return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:

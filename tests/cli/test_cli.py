@@ -16,6 +16,9 @@ from safetensors.torch import save_file
 
 from studio import __version__
 from studio.cli import main
+from studio.engine.inline import InlineEngine
+from studio.engine.requests import Export
+from studio.errors import ExportError
 from studio.models.open import open_model
 from studio.progress import Progress, Report
 from studio.resources import Sample
@@ -342,8 +345,25 @@ def test_an_interrupted_distillation_is_kept_and_resumed_by_the_same_command(
     status, _, said = studio(*command, "--resume", "--epochs", "2")
     assert status == 2
     assert "epochs differs (it was 1, now it is 2)" in said
+    status, _, said = studio(*command)
+    assert status == 2
+    assert "small.onnx.training holds a run that was interrupted: --resume goes on with it" in said
+
+    start = InlineEngine.start
+    with monkeypatch.context() as refusing:
+
+        def refused(engine: InlineEngine, request: Any, **rest: Any) -> Any:
+            if isinstance(request, Export):
+                raise ExportError("small.onnx: the file does not behave as the preview said.")
+            return start(engine, request, **rest)
+
+        refusing.setattr(InlineEngine, "start", refused)
+        status, _, said = studio(*command, "--resume")
+    assert status == 2
+    assert "The run is kept in" in said  # what was learnt is not lost with the file
+    learnt = steps[-1]
     status, printed, said = studio(*command, "--resume", "--json")
     assert status == 0, said
     assert json.loads(printed)["metric"]["after"] > json.loads(printed)["metric"]["before"]
-    assert steps == [1, 2, 3, *range(5, steps[-1] + 1)]  # the fourth was reported to the one that stopped
+    assert steps[: learnt - 1] == [1, 2, 3, *range(5, learnt + 1)]  # the fourth was reported to the one that stopped
     assert sorted(path.name for path in tmp_path.iterdir()) == ["half.recipe.yaml", "small.onnx"]

@@ -3,12 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from torch import fx
 
-from studio.compression.walk import execute
 from studio.engine.requests import Preview, Source
 from studio.engine.workspace import Workspace
-from studio.evaluation import replay as replaying
 from studio.evaluation.data import open_data
 from studio.evaluation.evaluate import evaluate
 from studio.models.open import open_model
@@ -29,18 +26,6 @@ def ask(digits: Sample) -> Ask:
         return Preview(source, str(digits.test), samples=SAMPLES)
 
     return make
-
-
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    names: list[str] = []
-
-    def noted(interpreter: fx.Interpreter, node: fx.Node, *rest: object) -> object:
-        names.append(node.name)
-        return execute(interpreter, node, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(replaying, "execute", noted)
-    return names
 
 
 def recipes(names: list[str], fit: str) -> list[Recipe]:

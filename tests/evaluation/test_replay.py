@@ -124,19 +124,6 @@ def edited(graph: fx.GraphModule, *names: str, by: float = 0.9) -> fx.GraphModul
     return changed.eval()
 
 
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the nodes that replays run."""
-    names: list[str] = []
-
-    def noted(interpreter: fx.Interpreter, node: fx.Node, *rest: object) -> object:
-        names.append(node.name)
-        return execute(interpreter, node, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(replaying, "execute", noted)
-    return names
-
-
 def assert_same_bits(replay: Replay, changed: fx.GraphModule, batches: list[Batch]) -> None:
     replayed, full = replay.predict(changed), torch_predict(changed)
     for indices, inputs in batches:
