@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from studio.models import operators
 from studio.models.onnx_graph import Table, Workbench
 from studio.models.onnx_nodes import Operator
-from studio.models.onnx_windows import explicit_pads, is_symmetric, torch_pads
+from studio.models.onnx_windows import explicit_pads, fits_torch, torch_pads
 
 ACTIVATIONS = Table()
 
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+#: ``alpha`` and ``gamma`` of a self-normalising network, in float32.
+_SELU = (1.67326319217681884765625, 1.05070102214813232421875)
 _AVERAGE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -45,6 +47,15 @@ def elu(bench: Workbench, op: Operator) -> Any:
     return bench.call(F.elu if op.type == "Elu" else F.celu, bench.tensor(op, 0), op.get("alpha", 1.0))
 
 
+@ACTIVATIONS("Selu")
+def selu(bench: Workbench, op: Operator) -> Any:
+    """A scaled `elu`; torch's own where the constants are torch's."""
+    alpha, gamma = op.get("alpha", _SELU[0]), op.get("gamma", _SELU[1])
+    if (alpha, gamma) == _SELU:
+        return bench.call(F.selu, bench.tensor(op, 0))
+    return bench.call(operators.selu, bench.tensor(op, 0), alpha, gamma)
+
+
 @ACTIVATIONS("HardSigmoid")
 def hard_sigmoid(bench: Workbench, op: Operator) -> Any:
     """A clipped line; torch's own where the line is torch's."""
@@ -75,11 +86,9 @@ def global_max_pool(bench: Workbench, op: Operator) -> Any:
 @ACTIVATIONS("MaxPool")
 def max_pool(bench: Workbench, op: Operator) -> Any:
     """Maximum of every window."""
-    if len(op.outputs) > 1:
-        raise op.refuse("its second output, the places of the maxima, is not supported")
     kernel, stride, dilation = _window(op)
     x, pads = bench.tensor(op, 0), explicit_pads(bench, op, kernel, stride, dilation)
-    if not is_symmetric(pads) or any(2 * p > k for p, k in zip(pads, kernel, strict=False)):
+    if not fits_torch(pads, kernel):
         x, pads = bench.call(F.pad, x, torch_pads(pads), value=float("-inf")), [0] * len(pads)
     ceil = bool(op.get("ceil_mode", 0))
     return bench.call(_MAX_POOL[len(kernel)], x, kernel, stride, pads[: len(kernel)], dilation, ceil)
@@ -93,7 +102,7 @@ def average_pool(bench: Workbench, op: Operator) -> Any:
         raise op.refuse("dilation is not supported")
     x, pads = bench.tensor(op, 0), explicit_pads(bench, op, kernel, stride, dilation)
     ceil, counted = bool(op.get("ceil_mode", 0)), bool(op.get("count_include_pad", 0))
-    if is_symmetric(pads):
+    if fits_torch(pads, kernel):
         return bench.call(_AVERAGE_POOL[len(kernel)], x, kernel, stride, pads[: len(kernel)], ceil, counted)
     if not counted:
         return bench.call(operators.average_of_present, x, torch_pads(pads), kernel, stride, ceil)
@@ -127,29 +136,6 @@ def local_response_norm(bench: Workbench, op: Operator) -> Any:
     """Normalises over neighbouring channels."""
     arguments = (op.get("size"), op.get("alpha", 1e-4), op.get("beta", 0.75), op.get("bias", 1.0))
     return bench.call(F.local_response_norm, bench.tensor(op, 0), *arguments)
-
-
-@ACTIVATIONS("Resize", "Upsample")
-def resize(bench: Workbench, op: Operator) -> Any:
-    """Larger or smaller images by whole-number nearest neighbours or by linear interpolation."""
-    mode, where = op.get("mode", "nearest"), op.get("coordinate_transformation_mode", "half_pixel")
-    shape = bench.type_of(op.outputs[0]).shape
-    if shape is None or None in shape[2:]:
-        raise op.refuse("the file does not tell the size of the result")
-    if mode == "nearest" and (where == "asymmetric" or _grows_evenly(bench, op)):
-        return bench.call(F.interpolate, bench.tensor(op, 0), list(shape[2:]), mode="nearest")
-    if mode == "linear" and len(shape) == 4 and where in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        corners = where == "align_corners"
-        return bench.call(F.interpolate, bench.tensor(op, 0), list(shape[2:]), mode="bilinear", align_corners=corners)
-    raise op.refuse(f"mode {mode} with {where} is not supported")
-
-
-def _grows_evenly(bench: Workbench, op: Operator) -> bool:
-    """Whether every size becomes a whole multiple, for which all ways to find the nearest pixel agree."""
-    before, after = bench.type_of(op.inputs[0]).shape, bench.type_of(op.outputs[0]).shape
-    if before is None or after is None:
-        return False
-    return all(a is not None and b is not None and a % b == 0 for b, a in zip(before[2:], after[2:], strict=True))
 
 
 def _window(op: Operator) -> tuple[list[int], list[int], list[int]]:

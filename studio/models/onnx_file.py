@@ -4,8 +4,8 @@ The file is data: it is parsed, checked and translated operator by operator; not
 files of their own are read only from the model's folder.
 """
 
-import operator
 from collections import defaultdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from studio.models.onnx_layers import LAYERS
 from studio.models.onnx_names import scopes
 from studio.models.onnx_nodes import Operator, ValueType
 from studio.models.onnx_operators import OPERATORS
+from studio.models.onnx_resize import RESIZING
 from studio.models.onnx_shaping import SHAPING
 from studio.models.onnx_sizes import SIZES, computes_sizes
 from studio.models.onnx_types import DTYPES, input_dtype, type_name
 
 HANDLERS: dict[str, Handler] = {
-    kind: handler for table in (OPERATORS, SHAPING, ACTIVATIONS, LAYERS) for kind, handler in table.handlers.items()
+    kind: handler
+    for table in (OPERATORS, SHAPING, ACTIVATIONS, RESIZING, LAYERS)
+    for kind, handler in table.handlers.items()
 }
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
@@ -173,18 +176,19 @@ def _translate(bench: Workbench, op: Operator) -> None:
     Raises:
         ModelFileError: the operator is not supported in this form.
     """
-    if all(name in bench.values for name in op.outputs):
+    if all(name in bench.values for name in op.outputs if name):
         return  # taken into the layer before it
     handler = SIZES.handlers[op.type] if computes_sizes(bench, op) else HANDLERS[op.type]
     try:
         result = handler(bench, op)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise op.refuse(_first_line(error)) from error
-    if len(op.outputs) == 1 or op.type in ("BatchNormalization", "Dropout", "LayerNormalization"):
-        bench.set(op.outputs[0], result)
-        return
-    for i, name in enumerate(op.outputs):
-        bench.set(name, bench.call(operator.getitem, result, i))
+    results = result if isinstance(result, tuple) else (result,)
+    for name, value in zip_longest(op.outputs, results[: len(op.outputs)]):
+        if value is not None:
+            bench.set(name, value)
+        elif bench.is_used(name):
+            raise op.refuse(f"its output '{name}' is not supported")
 
 
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:

@@ -5,6 +5,7 @@ their results are put together: whatever depends on constants alone is computed 
 the rest becomes fx nodes.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -102,6 +103,10 @@ class Workbench:
             return ValueType(value.dtype, tuple(value.shape))
         return self._types.get(name, ValueType(None, None))
 
+    def is_used(self, name: str) -> bool:
+        """Whether anything reads the value `name`."""
+        return bool(name) and bool(self._users.get(name))
+
     def only_user(self, name: str) -> Operator | None:
         """The operator that alone takes the value `name`."""
         users = self._users.get(name, ())
@@ -139,6 +144,10 @@ class Workbench:
             raise operator.refuse(f"its input '{operator.inputs[index]}' depends on the data")
         return value
 
+    def number(self, value: Any) -> Any:
+        """What `numbers` gave as a single number."""
+        return self.size(shape_math.as_number, value) if isinstance(value, fx.Node) else shape_math.as_number(value)
+
     # Building
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -146,6 +155,11 @@ class Workbench:
         if not _holds_node((args, kwargs)):
             return function(*args, **kwargs)
         return self.graph.call_function(function, self._in_graph(args), self._in_graph(kwargs))
+
+    def parts(self, function: Callable[..., Any], count: int, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The first `count` results of a `function` that gives several."""
+        results = self.call(function, *args, **kwargs)
+        return tuple(self.call(operator.getitem, results, i) for i in range(count))
 
     def size(self, function: Callable[..., Any], *args: Any) -> fx.Node:
         """Adds a node that gives Python numbers."""

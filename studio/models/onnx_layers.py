@@ -117,6 +117,8 @@ def batch_norm(bench: Workbench, op: Operator) -> Any:
     """Normalises each channel by the running mean and variance of training."""
     weight, bias, mean, variance = (bench.constant(op, i) for i in (1, 2, 3, 4))
     shape = bench.type_of(op.inputs[0]).shape
+    if op.get("training_mode", 0):
+        raise op.refuse("it measures its statistics anew whenever the model is used")
     if weight is None or bias is None or mean is None or variance is None:
         raise op.refuse("its statistics are not constants of the file")
     kind = _BATCH_NORM.get(len(shape) if shape is not None else None, nn.BatchNorm2d)

@@ -29,7 +29,6 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "Reciprocal": torch.reciprocal,
     "Relu": F.relu,
     "Round": torch.round,
-    "Selu": F.selu,
     "Sigmoid": torch.sigmoid,
     "Sign": torch.sign,
     "Sin": torch.sin,
@@ -79,7 +78,17 @@ def variadic(bench: Workbench, op: Operator) -> Any:
     return bench.call(torch.div, result, len(op.inputs)) if op.type == "Mean" else result
 
 
-@OPERATORS("Identity", "Dropout")
+@OPERATORS("Dropout")
+def dropout(bench: Workbench, op: Operator) -> Any:
+    """Drops nothing when a model is used; the mask says so."""
+    training, ratio = bench.value(op, 2), bench.numbers(op, 1, "ratio")
+    if training is not None and ratio != 0.0 and (not isinstance(training, torch.Tensor) or training.any()):
+        raise op.refuse("it drops values at random, also when the model is used")
+    x = identity(bench, op)
+    return (x, bench.call(torch.ones_like, x, dtype=torch.bool)) if len(op.outputs) > 1 else x
+
+
+@OPERATORS("Identity")
 def identity(bench: Workbench, op: Operator) -> Any:
     """The same; a constant becomes one of its own, so that layers that merely start equal train apart."""
     value = bench.value(op, 0)
@@ -128,21 +137,24 @@ def reduce(bench: Workbench, op: Operator) -> Any:
     if not axes and op.get("noop_with_empty_axes", 0):
         return bench.tensor(op, 0)
     how = op.type.removeprefix("Reduce")
+    if how in ("Max", "Min") and 0 in (bench.type_of(op.inputs[0]).shape or ()):
+        raise op.refuse("there is no largest or smallest of no values")
     return bench.call(operators.reduce, bench.tensor(op, 0), how, axes or None, bool(op.get("keepdims", 1)))
 
 
 @OPERATORS("ArgMax", "ArgMin")
 def arg_extreme(bench: Workbench, op: Operator) -> Any:
     """Where the extreme is."""
-    function = torch.argmax if op.type == "ArgMax" else torch.argmin
-    return bench.call(function, bench.tensor(op, 0), op.get("axis", 0), bool(op.get("keepdims", 1)))
+    keepdims, last = bool(op.get("keepdims", 1)), bool(op.get("select_last_index", 0))
+    arguments = (op.type == "ArgMax", op.get("axis", 0), keepdims, last)
+    return bench.call(operators.arg_extreme, bench.tensor(op, 0), *arguments)
 
 
 @OPERATORS("TopK")
 def top_k(bench: Workbench, op: Operator) -> Any:
     """The largest or smallest values and where they are."""
-    k = shape_math.as_number(bench.numbers(op, 1, "k"))
-    return bench.call(torch.topk, bench.tensor(op, 0), k, op.get("axis", -1), bool(op.get("largest", 1)))
+    k, largest = bench.number(bench.numbers(op, 1, "k")), bool(op.get("largest", 1))
+    return bench.parts(operators.top_k, 2, bench.tensor(op, 0), k, op.get("axis", -1), largest)
 
 
 @OPERATORS("CumSum")

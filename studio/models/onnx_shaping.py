@@ -107,8 +107,8 @@ def split(bench: Workbench, op: Operator) -> Any:
     """In parts of given sizes, or in equal ones."""
     axis, parts = op.get("axis", 0), bench.numbers(op, 1, "split")
     if parts is None:
-        return bench.call(torch.tensor_split, bench.tensor(op, 0), len(op.outputs), axis)
-    return bench.call(torch.split, bench.tensor(op, 0), parts, axis)
+        return bench.parts(operators.split_evenly, len(op.outputs), bench.tensor(op, 0), len(op.outputs), axis)
+    return bench.parts(torch.split, len(op.outputs), bench.tensor(op, 0), parts, axis)
 
 
 @SHAPING("Slice")
@@ -126,7 +126,7 @@ def slice_(bench: Workbench, op: Operator) -> Any:
 @SHAPING("GatherElements")
 def gather_elements(bench: Workbench, op: Operator) -> Any:
     """One value for each index."""
-    return bench.call(torch.gather, bench.tensor(op, 0), op.get("axis", 0), bench.tensor(op, 1))
+    return bench.call(operators.gather_elements, bench.tensor(op, 0), bench.tensor(op, 1), op.get("axis", 0))
 
 
 @SHAPING("Pad")
@@ -134,8 +134,8 @@ def pad(bench: Workbench, op: Operator) -> Any:
     """Constant, reflected or repeated borders."""
     pads, axes = bench.numbers(op, 1, "pads"), bench.numbers(op, 3)
     value = bench.numbers(op, 2, "value")
-    mode = op.get("mode", "constant")
-    return bench.call(operators.pad, bench.tensor(op, 0), pads, mode, 0.0 if value is None else value, axes)
+    value = 0.0 if value is None else bench.number(value)
+    return bench.call(operators.pad, bench.tensor(op, 0), pads, op.get("mode", "constant"), value, axes)
 
 
 @SHAPING("ConstantOfShape")
@@ -160,7 +160,7 @@ def depth_to_space(bench: Workbench, op: Operator) -> Any:
 @SHAPING("SpaceToDepth")
 def space_to_depth(bench: Workbench, op: Operator) -> Any:
     """Pixels become channels."""
-    return bench.call(operators.space_to_depth, bench.tensor(op, 0), op.get("blocksize"))
+    return bench.call(operators.space_to_depth, bench.tensor(op, 0), op.get("blocksize"), op.get("mode", "DCR"))
 
 
 def _joins_all_but_batch(shape: tuple[int | None, ...] | None, target: list[int]) -> bool:

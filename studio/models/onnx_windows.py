@@ -40,6 +40,11 @@ def is_symmetric(pads: Sequence[int]) -> bool:
     return list(pads[:half]) == list(pads[half:])
 
 
+def fits_torch(pads: Sequence[int], kernel: Sequence[int]) -> bool:
+    """Whether torch's poolings take this padding: alike on both sides, and at most half the kernel."""
+    return is_symmetric(pads) and all(2 * p <= k for p, k in zip(pads, kernel, strict=False))
+
+
 def torch_pads(pads: Sequence[int]) -> list[int]:
     """``[begin…, end…]`` as `torch.nn.functional.pad` wants it: pairs, last dimension first."""
     half = len(pads) // 2

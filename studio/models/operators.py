@@ -79,6 +79,16 @@ def gather(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
+def gather_elements(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Picks one value along `axis` for each of `indices`; negative ones count from the end."""
+    return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
+
+
+def split_evenly(x: Tensor, parts: int, axis: int) -> tuple[Tensor, ...]:
+    """In `parts` of the same size, the last one smaller where it does not come out even."""
+    return torch.split(x, -(-x.shape[axis] // parts), axis)
+
+
 def pad(x: Tensor, pads: Sequence[int], mode: str, value: float, axes: Sequence[int] | None) -> Tensor:
     """Pads by ONNX's order ``[begin…, end…]`` along `axes` (default: all)."""
     rank, half = x.dim(), len(pads) // 2
@@ -110,6 +120,25 @@ def divide(x: Tensor, y: Tensor) -> Tensor:
 def remainder(x: Tensor, y: Tensor, fmod: bool) -> Tensor:
     """The sign follows `y`, or `x` with `fmod`."""
     return torch.fmod(x, y) if fmod else torch.remainder(x, y)
+
+
+def selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
+    """``gamma · elu(x)``."""
+    return gamma * F.elu(x, alpha)
+
+
+def arg_extreme(x: Tensor, largest: bool, axis: int, keepdims: bool, last: bool) -> Tensor:
+    """Where along `axis` the largest or smallest value is, the first or the `last` of equal ones."""
+    function = torch.argmax if largest else torch.argmin
+    if not last:
+        return function(x, axis, keepdims)
+    return x.shape[axis] - 1 - function(x.flip(axis), axis, keepdims)
+
+
+def top_k(x: Tensor, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+    """The `k` largest or smallest values along `axis` and where they are, of equal ones the first."""
+    values, places = torch.sort(x, dim=axis, descending=largest, stable=True)
+    return values.narrow(axis, 0, k), places.narrow(axis, 0, k)
 
 
 def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
@@ -162,11 +191,18 @@ def depth_to_space(x: Tensor, block: int, mode: str) -> Tensor:
     return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, c // block**2, h * block, w * block)
 
 
-def space_to_depth(x: Tensor, block: int) -> Tensor:
-    """The inverse of `depth_to_space` in its default order."""
+def space_to_depth(x: Tensor, block: int, mode: str) -> Tensor:
+    """The inverse of `depth_to_space`."""
+    if mode == "CRD":
+        return F.pixel_unshuffle(x, block)
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // block, block, w // block, block)
     return blocks.permute(0, 3, 5, 1, 2, 4).reshape(n, c * block**2, h // block, w // block)
+
+
+def multiply_along(x: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """`matrix` ``[out, in]`` times every run of values along `axis`."""
+    return torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
 
 
 def reduce(x: Tensor, how: str, axes: Sequence[int] | None, keepdims: bool) -> Tensor:
