@@ -10,17 +10,32 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from studio import __version__
 from studio.analysis.views import Spectrum
-from studio.cli_options import stopping_between_reports, with_settings
+from studio.cli_engine import ask, cost_of, new_engine, source_of
+from studio.cli_options import (
+    Calibration,
+    DataPath,
+    Format,
+    Json,
+    ModelPath,
+    Out,
+    RecipePath,
+    RequiredData,
+    Samples,
+    Seed,
+    Skeleton,
+    with_settings,
+)
+from studio.cli_scan import scan
 from studio.console import (
     out,
     plain_layer,
@@ -38,30 +53,19 @@ from studio.console import (
 )
 from studio.distillation.folder import forget, is_resumable
 from studio.distillation.settings import DistillSettings
-from studio.engine.door import Engine
 from studio.engine.requests import (
     Distill,
     Export,
-    MeasureExportSize,
     OpenModel,
     Preview,
-    Request,
-    Source,
     ViewSpectra,
     ViewSpectrum,
 )
 from studio.errors import ExportError, RecipeError, StudioError, TrainingError, did_you_mean
 from studio.evaluation.result import Measurement, Result
 from studio.export.target import check_target
-from studio.models.layer import ModelInfo
 from studio.progress import Cancelled
-from studio.recipe.cost import ModelCost, model_cost
-from studio.recipe.factorization import Factorization
-from studio.recipe.files import load_recipe
-from studio.recipe.recipe import Recipe
 from studio.resources import samples as built_in_samples
-
-Answer = TypeVar("Answer")
 
 cli = typer.Typer(
     name="studio",
@@ -69,23 +73,6 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .pt2 file, or a checkpoint.")]
-Skeleton = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="The .onnx or .pt2 network that takes the weights when MODEL is a checkpoint."),
-]
-DataPath = Annotated[str | None, typer.Option("--data", metavar="D", help="A .data.yaml file that measures.")]
-RequiredData = Annotated[str, typer.Option("--data", metavar="D", help="A .data.yaml file.")]
-RecipePath = Annotated[str | None, typer.Option("--recipe", metavar="R", help="A recipe file.")]
-Calibration = Annotated[
-    str | None, typer.Option("--calibration", metavar="D", help="A .data.yaml file that the methods fit to.")
-]
-Samples = Annotated[int | None, typer.Option(min=1, help="Measure at most this many samples.")]
-Seed = Annotated[int, typer.Option(help="Fixes the order of the samples.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write.")]
-Format = Annotated[str, typer.Option("--format", help="Format of the file.")]
 
 
 @cli.callback()
@@ -121,7 +108,7 @@ def app(
 @cli.command()
 def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) -> None:
     """List the layers and what can be done to each."""
-    info = _ask(_engine(), OpenModel(model, skeleton))
+    info = ask(new_engine(), OpenModel(model, skeleton))
     plain = {
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
         "layers": [plain_layer(layer) for layer in info.layers],
@@ -138,15 +125,15 @@ def spectrum(
     as_json: Json = False,
 ) -> None:
     """Show the singular values of layers."""
-    engine = _engine()
-    info = _ask(engine, OpenModel(model, skeleton))
+    engine = new_engine()
+    info = ask(engine, OpenModel(model, skeleton))
     names = [known.name for known in info.layers]
     if layer is not None and layer not in names:
         raise RecipeError(f"--layer: the model has no layer '{layer}'.{did_you_mean(layer, names)}")
     if layer is not None:
-        seen: Mapping[str, Spectrum] = {layer: _ask(engine, ViewSpectrum(model, layer, skeleton))}
+        seen: Mapping[str, Spectrum] = {layer: ask(engine, ViewSpectrum(model, layer, skeleton))}
     else:
-        seen = _ask(engine, ViewSpectra(model, skeleton))
+        seen = ask(engine, ViewSpectra(model, skeleton))
     rows = [plain_spectrum(name, seen[name]) for name in names if name in seen]
     print_answer({"layers": rows}, as_json, lambda: print_spectra(rows))
 
@@ -163,12 +150,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model, or what a recipe makes of it."""
-    engine = _engine()
-    source, info = _source(engine, model, skeleton, recipe, data, calibration)
-    result = _ask(engine, Preview(source, data, samples, seed))
+    engine = new_engine()
+    source, info = source_of(engine, model, skeleton, recipe, data, calibration)
+    result = ask(engine, Preview(source, data, samples, seed))
     plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
     if recipe is not None:
-        plain["bytes"] = _cost(engine, info, source.recipe, result.factors).bytes
+        plain["bytes"] = cost_of(engine, info, source.recipe, result.factors).bytes
         plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}
     print_answer(plain, as_json, lambda: print_result(result, plain["bytes"]))
 
@@ -187,10 +174,10 @@ def compress(
     as_json: Json = False,
 ) -> None:
     """Apply a recipe, write the file and prove that it behaves as predicted."""
-    engine = _engine()
-    source, info = _source(engine, model, skeleton, recipe, data, calibration)
-    report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
-    cost = _cost(engine, info, source.recipe, report.factors)
+    engine = new_engine()
+    source, info = source_of(engine, model, skeleton, recipe, data, calibration)
+    report = ask(engine, Export(source, out_path, data, samples, seed, format_))
+    cost = cost_of(engine, info, source.recipe, report.factors)
     plain = {
         "out": report.out,
         "bytes": {"before": report.before, "predicted": report.predicted, "after": report.after},
@@ -233,15 +220,15 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Recover the accuracy of a compressed model by distillation from the original, then export it."""
-    engine = _engine()
-    source, _info = _source(engine, model, skeleton, recipe, data, data)
+    engine = new_engine()
+    source, _info = source_of(engine, model, skeleton, recipe, data, data)
     for original in filter(None, (model, skeleton)):
         check_target(Path(out_path), "onnx", original)
     with tempfile.TemporaryDirectory() as folder, _kept_until_done(Path(f"{out_path}.training"), resume) as kept:
         request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
-        outcome = _ask(engine, request, stop_in_order=True)
+        outcome = ask(engine, request, stop_in_order=True)
         trained = replace(source, weights=outcome.weights)
-        report = _ask(engine, Export(trained, out_path, evaluation or data, samples, settings.seed))
+        report = ask(engine, Export(trained, out_path, evaluation or data, samples, settings.seed))
     plain = {
         "metric": {
             "name": outcome.metric,
@@ -274,9 +261,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write one format and verify it, on data or on random input."""
-    engine = _engine()
-    source, _info = _source(engine, model, skeleton, recipe, data, calibration)
-    report = _ask(engine, Export(source, out_path, data, samples, seed, format_))
+    engine = new_engine()
+    source, _info = source_of(engine, model, skeleton, recipe, data, calibration)
+    report = ask(engine, Export(source, out_path, data, samples, seed, format_))
     plain = {"out": report.out, "bytes": report.after, "verified": report.verified}
     print_answer(plain, as_json, lambda: print_report(report))
 
@@ -287,9 +274,12 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Do the whole main job on the built-in sample: compress, distil briefly, export, verify, screenshot."""
-    steps = import_module("studio.demo").run(_engine(), Path(folder), progress_bar)
+    steps = import_module("studio.demo").run(new_engine(), Path(folder), progress_bar)
     plain = {"steps": steps, "out": folder}
     print_answer(plain, as_json, lambda: print_steps(steps, folder))
+
+
+cli.command()(scan)
 
 
 def main() -> None:
@@ -318,27 +308,6 @@ def _has_display() -> bool:
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
-def _engine() -> Engine:
-    engine: Engine = import_module("studio.engine.inline").InlineEngine()
-    return engine
-
-
-def _ask(engine: Engine, request: Request[Answer], *, stop_in_order: bool = False) -> Answer:
-    """The answer to `request`, with a progress bar while a person may be watching.
-
-    Args:
-        engine: is asked.
-        request: what it is asked.
-        stop_in_order: an interrupt waits for the next report, where work can be kept.
-    """
-    stopping = stopping_between_reports if stop_in_order else nullcontext
-    try:
-        with progress_bar() as bar, stopping(bar) as report:
-            return engine.start(request, report=report).result()
-    except KeyboardInterrupt as interrupt:  # Typer would end without a word
-        raise Cancelled from interrupt
-
-
 @contextmanager
 def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path]:
     """Keeps the checkpoint in `folder` until the block, training and what is made of it, has come to its end.
@@ -357,24 +326,6 @@ def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path]:
             say(f"The run is kept in {folder}; the same command with --resume goes on with it.")
         raise
     forget(folder)
-
-
-def _source(
-    engine: Engine, model: str, skeleton: str | None, recipe: str | None, data: str | None, calibration: str | None
-) -> tuple[Source, ModelInfo]:
-    """What the command line asks for; data that also measures stands in for missing calibration data."""
-    info = _ask(engine, OpenModel(model, skeleton))
-    chosen = load_recipe(recipe, info.layers) if recipe is not None else Recipe()
-    if recipe is not None and calibration is None and data is not None and chosen.options.data_aware:
-        say(
-            f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
-            "give --calibration to keep them apart."
-        )
-    return Source(model, chosen, None, calibration or data, skeleton), info
-
-
-def _cost(engine: Engine, info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorization]) -> ModelCost:
-    return model_cost(info, recipe, factors, _ask(engine, MeasureExportSize(info.path, info.skeleton)))
 
 
 def _original(result: Result) -> Measurement:

@@ -19,6 +19,23 @@ from studio.recipe.settings import Settings
 
 Chosen = TypeVar("Chosen", bound=Settings)
 
+ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .pt2 file, or a checkpoint.")]
+Skeleton = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="The .onnx or .pt2 network that takes the weights when MODEL is a checkpoint."),
+]
+DataPath = Annotated[str | None, typer.Option("--data", metavar="D", help="A .data.yaml file that measures.")]
+RequiredData = Annotated[str, typer.Option("--data", metavar="D", help="A .data.yaml file.")]
+RecipePath = Annotated[str | None, typer.Option("--recipe", metavar="R", help="A recipe file.")]
+Calibration = Annotated[
+    str | None, typer.Option("--calibration", metavar="D", help="A .data.yaml file that the methods fit to.")
+]
+Samples = Annotated[int | None, typer.Option(min=1, help="Measure at most this many samples.")]
+Seed = Annotated[int, typer.Option(help="Fixes the order of the samples.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the file.")]
+
 #: What stands for "none" where a field may be empty.
 NONE = "none"
 

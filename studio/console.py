@@ -18,6 +18,7 @@ from rich.table import Table
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome
 from studio.evaluation.result import Measurement, Result
+from studio.evaluation.sensitivity import Scan
 from studio.export.report import ExportReport
 from studio.models.layer import Layer, ModelInfo
 from studio.progress import Progress, Report
@@ -107,6 +108,18 @@ def print_spectra(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         values = (len(row["singular_values"]), row["rank90"], row["rank99"], f"{row['break_even_rank']:.1f}")
         table.add_row(row["name"], *map(str, values))
+    out.print(table)
+
+
+def print_scan(scan: Scan) -> None:
+    """Each layer's drop at every setting."""
+    headings = list(dict.fromkeys((point.method, point.setting) for point in scan.points))
+    table = Table("layer", title="Drop of each layer alone")
+    for method, setting in headings:
+        table.add_column(f"{method}\n{setting}", justify="right")
+    for layer in dict.fromkeys(point.layer for point in reversed(scan.points)):
+        drops = {(point.method, point.setting): f"{point.drop:.2f}" for point in scan.of(layer)}
+        table.add_row(layer, *(drops.get(heading, "–") for heading in headings))
     out.print(table)
 
 

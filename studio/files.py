@@ -5,6 +5,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from studio.errors import StudioError
+
+
+def file_version(path: str) -> tuple[str, int, int]:
+    """A file's path with its size and time, so that a file changed on disk is known as another.
+
+    Raises:
+        StudioError: there is no such file.
+    """
+    try:
+        state = Path(path).stat()
+    except OSError as error:
+        raise StudioError(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from error
+    return str(Path(path).resolve()), state.st_size, state.st_mtime_ns
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in place in one step.

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.evaluation.result import Result
+from studio.evaluation.sensitivity import Scan
 from studio.export.report import ExportReport
 from studio.models.layer import ModelInfo
 from studio.recipe.recipe import Recipe
@@ -105,6 +106,30 @@ class Preview(Request[Result]):
     data: str | None
     samples: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class ScanLayers(Request[Scan]):
+    """Measures every layer alone at several strengths of each method; a `ScanPoint` is published for each.
+
+    Attributes:
+        source: the original, the calibration data and the recipe's options; what the recipe does to layers counts for
+            nothing.
+        data: path of the ``.data.yaml`` that measures; None measures agreement on random input.
+        samples: at most this many, None for all.
+        seed: fixes the order of the samples.
+        layers: glob of the layers to scan.
+        racing: whether candidates stop once their interval decides; off, all are measured on all samples.
+        keep: path of the file that points are kept in as they come; a scan of the same kind in it is continued.
+    """
+
+    source: Source
+    data: str | None
+    samples: int | None = None
+    seed: int = 0
+    layers: str = "*"
+    racing: bool = True
+    keep: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from studio.compression.weights import save_weights
 from studio.distillation.settings import DistillOutcome
 from studio.distillation.train import distill
 from studio.engine.door import Publish, unpublished
+from studio.engine.kept_scan import KeptScan
 from studio.engine.requests import (
     CheckData,
     Distill,
@@ -34,21 +35,25 @@ from studio.engine.requests import (
     OpenModel,
     Preview,
     Request,
+    ScanLayers,
     Source,
     ViewSpectra,
     ViewSpectrum,
     ViewWeights,
 )
-from studio.errors import StudioError
 from studio.evaluation.batches import Batches
+from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.data import Dataset, open_data
 from studio.evaluation.evaluate import Reference, measure, torch_predict
 from studio.evaluation.replay import Replay
 from studio.evaluation.result import Result
+from studio.evaluation.scan import Course, scan
+from studio.evaluation.sensitivity import Scan, ScanPoint, scan_key
 from studio.export.export import export
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
 from studio.export.target import check_target
+from studio.files import file_version
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
 from studio.models.open import open_model
@@ -171,6 +176,26 @@ class Workspace:
         return described(result)
 
     @_answer.register
+    def _(self, request: ScanLayers, report: Report, publish: Publish) -> Scan:
+        source, model = request.source, self._model(request.source.model, request.source.skeleton)
+        chosen = candidates(model.info, request.layers)
+        options, samples, seed, racing = source.recipe.options, request.samples, request.seed, request.racing
+        key = scan_key(model.info.fingerprint, request.data, source.calibration, options, samples, seed, racing)
+        kept = KeptScan(key, left_out(model.info), Path(request.keep) if request.keep else None)
+
+        def keep(point: ScanPoint) -> None:
+            kept.add(point)
+            publish(point)
+
+        with kept:
+            data = self._dataset(request.data, model) if request.data else None
+            replay = self._replays.get(("alone", *self._measured(model, request.data)), lambda: _alone(model))
+            reference, calibration = self._reference(model, request.data), self._learnt(source, model, report)
+            course = Course(model, data, replay, reference, calibration, options, samples, seed, racing)
+            scan(course, chosen, known=kept.scan.points, report=report, publish=keep)
+        return kept.scan
+
+    @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
         model = self._model(request.source.model, request.source.skeleton)
         whole = replace(request.source, recipe=request.source.recipe.before_pruning())
@@ -204,15 +229,15 @@ class Workspace:
         )
 
     def _model(self, path: str, skeleton: str | None, report: Report = silent) -> Model:
-        key = (_version(path), _version(skeleton) if skeleton else None)
+        key = (file_version(path), file_version(skeleton) if skeleton else None)
         return self._models.get(key, lambda: open_model(path, skeleton=skeleton, report=report))
 
     def _dataset(self, path: str, model: Model) -> Dataset:
-        key = (_version(path), model.info.fingerprint)
+        key = (file_version(path), model.info.fingerprint)
         return self._data.get(key, lambda: open_data(path, model.info))
 
     def _reference(self, model: Model, data: str | None) -> Reference:
-        key = (model.info.fingerprint, _version(data) if data else None)
+        key = (model.info.fingerprint, file_version(data) if data else None)
         return self._references.get(key, lambda: Reference(torch_predict(model.graph)))
 
     def _replay(self, model: Model, data: str | None, compressed: CompressedModel) -> Replay:
@@ -222,8 +247,12 @@ class Workspace:
         layer fit and in the sequential one, which would drive each other's values out.
         """
         kind = "alone" if len(compressed.settings) <= 1 else compressed.fit
-        key = (kind, model.info.fingerprint, _version(data) if data else None)
+        key = (kind, *self._measured(model, data))
         return self._replays.get(key, lambda: Replay(model.graph, REPLAY_BUDGET, follow=kind != "alone"))
+
+    def _measured(self, model: Model, data: str | None) -> tuple[Hashable, ...]:
+        """What a replay's values belong to."""
+        return model.info.fingerprint, file_version(data) if data else None
 
     def _compress(self, source: Source, report: Report) -> CompressedModel:
         """The compressed model of `source`; layers that the last one of the same model shares are taken over."""
@@ -265,33 +294,29 @@ class Workspace:
         return calibration.moments[layer] - shift
 
     def _calibration(self, source: Source, model: Model, report: Report) -> Calibration | None:
-        options = source.recipe.options
         unchanged = all(chosen.is_empty for chosen in source.recipe.settings_of(model.info.layers).values())
-        if source.calibration is None or not options.data_aware or unchanged:
+        return None if unchanged else self._learnt(source, model, report)
+
+    def _learnt(self, source: Source, model: Model, report: Report) -> Calibration | None:
+        """What the layers' inputs look like, whatever the recipe does with it."""
+        options = source.recipe.options
+        if source.calibration is None or not options.data_aware:
             return None
         data = self._dataset(source.calibration, model)
         count = min(options.calibration_samples, len(data))
-        key = (model.info.fingerprint, _version(source.calibration), count)
+        key = (model.info.fingerprint, file_version(source.calibration), count)
         batches = Batches(data, count, CALIBRATION_BATCH)
         return self._calibrations.get(key, lambda: remembered_calibration(model, batches, report))
+
+
+def _alone(model: Model) -> Replay:
+    """What keeps activations for layers tried alone, which all differ from the original."""
+    return Replay(model.graph, REPLAY_BUDGET)
 
 
 def _key(recipe: Recipe) -> str:
     """A hashable stand-in for a recipe."""
     return recipe.model_dump_json(exclude_unset=True)
-
-
-def _version(path: str) -> tuple[str, int, int]:
-    """A file's path with its size and time, so that a file changed on disk is read again.
-
-    Raises:
-        StudioError: there is no such file.
-    """
-    try:
-        state = Path(path).stat()
-    except OSError as error:
-        raise StudioError(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from error
-    return str(Path(path).resolve()), state.st_size, state.st_mtime_ns
 
 
 @contextmanager

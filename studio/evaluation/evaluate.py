@@ -102,6 +102,7 @@ def measure(
     samples: int | None = None,
     seed: int = 0,
     blocks: Sequence[int] = BLOCKS,
+    enough: Callable[[Result], bool] | None = None,
     fit: str = "layer",
     report: Report = silent,
     publish: Callable[[Result], None] = unpublished,
@@ -116,6 +117,7 @@ def measure(
         samples: at most this many, None for all.
         seed: fixes which samples and in what order.
         blocks: after how many samples a result is published, ascending.
+        enough: asked after each block whether its result will do; None measures all samples.
         fit: noted in the result.
         report: receives progress for every `BATCH` samples; may raise `Cancelled`.
         publish: receives a result after each block, the whole last.
@@ -144,6 +146,8 @@ def measure(
             tally.add(measured.outputs(batch, inputs), original, data.labels(batch))
             report(Progress(tally.count, total, "measuring"))
         publish(tally.result())
+        if enough is not None and enough(tally.result()):
+            break
     return tally.result()
 
 

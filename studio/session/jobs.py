@@ -30,7 +30,7 @@ class Job:
 
     Attributes:
         id: unique within the session.
-        kind: ``distill`` or ``export``.
+        kind: ``distill``, ``export`` or ``scan``.
         title: what it does, for a person.
         state: where it stands.
         progress: the last progress, None before the first.
@@ -47,6 +47,7 @@ class Job:
         title: str,
         done: Callable[[Any], None],
         resumption: Request[Any] | None = None,
+        published: Callable[[Any], None] | None = None,
     ) -> None:
         self.id = number
         self.kind = kind
@@ -58,6 +59,7 @@ class Job:
         self.error: str | None = None
         self.resumption = resumption
         self._done = done
+        self._published = published
         self._call: Call[Any] | None = None
         self._engine: Engine | None = None
 
@@ -105,9 +107,19 @@ class Jobs:
         request: Request[Any],
         done: Callable[[Any], None],
         resumption: Request[Any] | None = None,
+        published: Callable[[Any], None] | None = None,
     ) -> Job:
-        """Begins `request` on a worker of its own; `done` receives its answer before the job counts as done."""
-        job = Job(next(self._numbers), kind, title, done, resumption)
+        """Begins `request` on a worker of its own.
+
+        Args:
+            kind: see `Job`.
+            title: what it does, for a person.
+            request: what the worker is asked.
+            done: receives its answer before the job counts as done.
+            resumption: the request that goes on with it once it was paused.
+            published: receives the values that are published on the way.
+        """
+        job = Job(next(self._numbers), kind, title, done, resumption, published)
         self.all.append(job)
         self.added.emit(job)
         self._ask(job, request)
@@ -174,6 +186,8 @@ class Jobs:
         self.changed.emit(job)
 
     def _point(self, job: Job, point: object) -> None:
+        if job._published is not None:
+            job._published(point)
         if isinstance(point, TrainingPoint):
             # a job that goes on tells its points again
             job.points = [known for known in job.points if known.step < point.step] + [point]

@@ -36,6 +36,7 @@ from studio.session.preferences import Preferences, load_preferences, save_prefe
 from studio.session.preview import PreviewLane
 from studio.session.project import Choice, DataFile, Project
 from studio.session.recoveries import Recoveries
+from studio.session.scans import Scans
 from studio.session.variants import Variant, Variants
 
 #: What a failed call says when the engine's process died; the next request starts another.
@@ -89,6 +90,7 @@ class Session:
         self.drops = LayerDrops(self._asker)
         self.jobs = Jobs(engines, dispatch, explain)
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
+        self.scans = Scans(folder, self.jobs)
         self.variants = Variants()
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
@@ -178,6 +180,7 @@ class Session:
             if project is self.project:
                 self._autosave.write(project)
                 self.drops.clear()
+                self.scans.load(project)
                 self._announce("data")
 
         self._asker.ask(CheckData(project.info.path, path, project.info.skeleton), good, bad)
@@ -305,6 +308,10 @@ class Session:
             StudioError: there is no training data.
         """
         return self.recoveries.start(self._required(), settings)
+
+    def scan(self) -> Job:
+        """Measures every layer alone at several strengths, in the background; `scans` has the points as they come."""
+        return self.scans.start(self._required())
 
     def export(self, path: str) -> Job:
         """Writes and verifies the present choice in the background."""

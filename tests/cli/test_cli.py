@@ -332,7 +332,7 @@ def test_an_interrupted_distillation_is_kept_and_resumed_by_the_same_command(
 
         yield report
 
-    monkeypatch.setattr("studio.cli.progress_bar", interrupting)
+    monkeypatch.setattr("studio.cli_engine.progress_bar", interrupting)
     recipe = tmp_path / "half.recipe.yaml"
     recipe.write_text("studio: 1\ndefault: {prune: {kind: unstructured, ratio: 0.95}}\n")
     out = tmp_path / "small.onnx"
@@ -367,3 +367,13 @@ def test_an_interrupted_distillation_is_kept_and_resumed_by_the_same_command(
     assert json.loads(printed)["metric"]["after"] > json.loads(printed)["metric"]["before"]
     assert steps[: learnt - 1] == [1, 2, 3, *range(5, learnt + 1)]  # the fourth was reported to the one that stopped
     assert sorted(path.name for path in tmp_path.iterdir()) == ["half.recipe.yaml", "small.onnx"]
+
+
+def test_scan_prints_a_point_for_every_setting_and_goes_on_with_its_file(answer: Any, digits: Sample, tmp_path: Path):
+    last, out = open_model(digits.model).info.layers[-1].name, tmp_path / "scan.json"
+    options = ("--data", digits.test, "--calibration", digits.train, "--samples", 64, "--layers", last, "--out", out)
+    found = answer("scan", digits.model, *options)
+    assert {"layer", "method", "setting", "bytes", "value", "low", "high", "samples"} <= found["points"][0].keys()
+    assert len(found["points"]) == 9
+    assert found["seconds"] > 0
+    assert answer("scan", digits.model, *options)["points"] == found["points"]

@@ -1,0 +1,66 @@
+"""What a scan tries on every layer: a few strengths of each method, torch-free."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from studio.errors import RecipeError
+from studio.models.layer import OK, Layer, ModelInfo
+from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+
+#: Methods that a scan tries, and the verdict of the same name that must allow them.
+METHODS = ("quantize", "prune", "rank")
+
+WEIGHT_BITS = (8, 4, 3)
+SPARSITIES = (0.3, 0.5, 0.7)
+RANK_SHARES = (0.75, 0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One strength of one method for one layer, in words and as a recipe has it."""
+
+    layer: Layer
+    method: str
+    setting: str
+    settings: LayerSettings
+
+
+def candidates(info: ModelInfo, pattern: str = "*") -> list[Candidate]:
+    """What is tried, in the order in which it is cheapest to measure: the last layers first, mildest settings first.
+
+    Args:
+        info: the model.
+        pattern: glob of the layers.
+
+    Raises:
+        RecipeError: no layer matches.
+    """
+    layers = [layer for layer in info.layers if fnmatchcase(layer.name, pattern)]
+    if not layers:
+        raise RecipeError(f"--layers: the pattern '{pattern}' matches no layer of the model.")
+    return [candidate for layer in reversed(layers) for candidate in _of(layer)]
+
+
+def left_out(info: ModelInfo) -> dict[str, dict[str, str]]:
+    """By layer and method, why a scan does not try it."""
+    reasons = {
+        layer.name: {method: layer.methods.get(method, OK) for method in METHODS if not layer.allows(method)}
+        for layer in info.layers
+    }
+    return {name: why for name, why in reasons.items() if why}
+
+
+def _of(layer: Layer) -> Iterator[Candidate]:
+    if layer.allows("quantize"):
+        for bits in WEIGHT_BITS:
+            quantize = QuantizeSettings.model_validate({"weight_bits": bits})
+            yield Candidate(layer, "quantize", f"{bits} bit", LayerSettings(quantize=quantize))
+    if layer.allows("prune"):
+        for ratio in SPARSITIES:
+            prune = PruneSettings(kind="unstructured", ratio=ratio)
+            yield Candidate(layer, "prune", f"{ratio:.0%}", LayerSettings(prune=prune))
+    if layer.allows("rank"):
+        for share in RANK_SHARES:
+            rank = RankSettings(parameters=share)
+            yield Candidate(layer, "rank", f"{share:.0%}", LayerSettings(rank=rank))

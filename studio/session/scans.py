@@ -1,0 +1,103 @@
+"""Layer scans of a session: run as jobs, shown as their points come, and there again after opening."""
+
+from pathlib import Path
+
+from psygnal import Signal
+
+from studio.engine.requests import ScanLayers
+from studio.errors import DataError, StudioError
+from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, scan_key
+from studio.recipe.recipe import Recipe
+from studio.session.jobs import Job, Jobs
+from studio.session.project import Project
+
+#: Samples of a scan unless the caller says otherwise.
+SAMPLES = 1024
+
+
+class Scans:
+    """The scan of the open project.
+
+    The window connects to `changed` and draws `scan`: `Scan.of` gives the points of a layer's curves, `worst_drop`
+    the heat of its cell. `load` is called when a project or its data is opened, `start` by a button; the job it
+    gives can be cancelled as any other, or paused and resumed, and the next `start` goes on where it was.
+
+    Args:
+        folder: of the session; points are kept in ``scans`` below it.
+        jobs: where scans run.
+
+    Attributes:
+        scan: the points of the open project so far; None before the first.
+        changed: emitted with the name of the layer that has a new point; empty for all.
+    """
+
+    changed = Signal(str)
+
+    def __init__(self, folder: Path, jobs: Jobs) -> None:
+        self._folder = folder / "scans"
+        self._jobs = jobs
+        self.scan: Scan | None = None
+
+    def load(self, project: Project) -> None:
+        """Brings back the scan that was kept of the project with its present data and options, if there is one."""
+        try:
+            self.scan = _kept(self._file(_key(project)))
+        except StudioError:  # a data file is gone: nothing was measured on what is there now
+            self.scan = None
+        self.changed.emit("")
+
+    def start(self, project: Project) -> Job:
+        """Scans the project, or goes on with its scan.
+
+        Raises:
+            StudioError: a data file is missing.
+        """
+        key, source = _key(project), project.source(recipe=Recipe(options=project.recipe.options))
+        path = self._file(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.scan = _kept(path) or Scan(key=key)
+        request = ScanLayers(source, _data(project), samples=SAMPLES, keep=str(path))
+        return self._jobs.start(
+            "scan",
+            f"Scan {Path(project.info.path).name}",
+            request,
+            self._finished,
+            resumption=request,
+            published=lambda point: self._add(key, point),
+        )
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{key}.json"
+
+    def _add(self, key: str, point: ScanPoint) -> None:
+        """Takes in a point, unless another project is open meanwhile or the point is known."""
+        scan = self.scan
+        if scan is not None and scan.key == key and all(point.key != known.key for known in scan.points):
+            self.scan = scan.with_point(point)
+            self.changed.emit(point.layer)
+
+    def _finished(self, scan: Scan) -> None:
+        if self.scan is not None and self.scan.key == scan.key:
+            self.scan = scan
+            self.changed.emit("")
+
+
+def _data(project: Project) -> str | None:
+    return project.test.path if project.test else None
+
+
+def _key(project: Project) -> str:
+    calibration = project.calibration.path if project.calibration else None
+    options = project.recipe.options
+    return scan_key(project.info.fingerprint, _data(project), calibration, options, SAMPLES, 0, racing=True)
+
+
+def _kept(path: Path) -> Scan | None:
+    """The scan in a file; one that cannot be read is measured anew."""
+    if not path.exists():
+        return None
+    try:
+        return load_scan(path)
+    except DataError:
+        path.unlink()
+        return None

@@ -1,0 +1,73 @@
+"""Layer scans in the session: points as they come, and kept with the project."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.engine.requests import ScanLayers
+from studio.evaluation.sensitivity import Scan, ScanPoint, save_scan
+from studio.recipe.settings import LayerSettings, QuantizeSettings
+from studio.session.jobs import JobState
+from studio.session.session import Session
+
+POINT = ScanPoint(
+    layer="a", method="quantize", setting="4 bit", settings=LayerSettings(quantize=QuantizeSettings(weight_bits=4)),
+    bytes=400, macs=768, metric="top1", value=88.0, low=87.0, high=89.0, samples=128,
+    drop=2.0, drop_low=1.0, drop_high=3.0, distortion=0.01,
+)  # fmt: skip
+
+
+@pytest.fixture
+def with_data(session: Session, info: Any, tmp_path: Path) -> Session:
+    for name in ("test", "train"):
+        (tmp_path / f"{name}.data.yaml").touch()
+    session.open_model(info.path, test=str(tmp_path / "test.data.yaml"), train=str(tmp_path / "train.data.yaml"))
+    return session
+
+
+def test_points_are_there_as_they_come_and_the_whole_scan_at_the_end(with_data: Session, engines: list[Any]):
+    told = list[str]()
+    with_data.scans.changed.connect(told.append)
+    job = with_data.scan()
+    asked = engines[-1].of(ScanLayers)[0]
+    asked.publish(POINT)
+    assert with_data.scans.scan is not None
+    assert with_data.scans.scan.of("a") == (POINT,)
+    assert with_data.scans.scan.worst_drop("a") == 2.0
+    assert with_data.scans.scan.worst_drop("b") is None
+    second = POINT.model_copy(update={"layer": "b"})
+    asked.answer(Scan(key=with_data.scans.scan.key, points=(POINT, second)))
+    assert (job.state, told) == (JobState.DONE, ["a", ""])
+    assert with_data.scans.scan.of("b") == (second,)
+
+
+def test_a_scan_is_there_again_after_opening(with_data: Session, engines: list[Any], info: Any, tmp_path: Path):
+    with_data.scan()
+    asked = engines[-1].of(ScanLayers)[0]
+    assert with_data.scans.scan is not None
+    save_scan(with_data.scans.scan.with_point(POINT), Path(asked.request.keep))
+    again = Session(with_data.jobs._engines, tmp_path / "studio", lambda action: action())
+    again.open_model(info.path, test=str(tmp_path / "test.data.yaml"), train=str(tmp_path / "train.data.yaml"))
+    assert again.scans.scan is not None
+    assert again.scans.scan.points == (POINT,)
+    again.scan()
+    assert engines[-1].of(ScanLayers)[0].request.keep == asked.request.keep
+
+
+def test_points_of_a_project_that_is_no_longer_open_are_not_shown(
+    with_data: Session, engines: list[Any], tmp_path: Path
+):
+    with_data.scan()
+    asked = engines[-1].of(ScanLayers)[0]
+    (tmp_path / "other.data.yaml").touch()
+    with_data.set_data(test=str(tmp_path / "other.data.yaml"))
+    asked.publish(POINT)
+    assert with_data.scans.scan is None
+
+
+def test_a_paused_scan_goes_on_with_the_same_file(with_data: Session, engines: list[Any]):
+    job = with_data.scan()
+    first = engines[-1].of(ScanLayers)[0].request
+    assert job.can_pause
+    assert job.resumption == first
