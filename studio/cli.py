@@ -62,6 +62,7 @@ from studio.engine.requests import (
     ViewSpectrum,
 )
 from studio.errors import ExportError, RecipeError, StudioError, TrainingError, did_you_mean
+from studio.evaluation.feasibility import feasibility
 from studio.evaluation.result import Measurement, Result
 from studio.export.target import check_target
 from studio.progress import Cancelled
@@ -113,6 +114,7 @@ def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) 
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
         "layers": [plain_layer(layer) for layer in info.layers],
         "groups": [asdict(group) for group in info.groups],
+        "feasibility": [asdict(one) for one in feasibility(info)],
     }
     print_answer(plain, as_json, lambda: print_layers(info))
 

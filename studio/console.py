@@ -17,6 +17,7 @@ from rich.table import Table
 
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome
+from studio.evaluation.feasibility import feasibility
 from studio.evaluation.result import Measurement, Result
 from studio.evaluation.sensitivity import Scan
 from studio.export.report import ExportReport
@@ -98,6 +99,9 @@ def print_layers(info: ModelInfo) -> None:
         table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
     out.print(table)
     out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
+    for one in feasibility(info):
+        saves = "a scan tells what it saves" if one.bytes_saved is None else f"8 bits save {one.bytes_saved:,} bytes"
+        out.print(f"{one.method}: {len(one.eligible)} of {len(info.layers)} layers; {saves}")
 
 
 def print_spectra(rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,49 @@
+"""What each method could save, counted by hand."""
+
+from studio.evaluation.feasibility import feasibility
+from studio.evaluation.sensitivity import Scan, ScanPoint
+from studio.models.layer import METHODS, OK, Layer, ModelInfo, TensorSpec
+from studio.recipe.cost import layer_cost
+from studio.recipe.settings import LayerSettings, QuantizeSettings
+
+EIGHT = LayerSettings(quantize=QuantizeSettings(weight_bits=8))
+METHODS_OF_B = {**dict.fromkeys(METHODS, OK), "rank": "too thin"}
+
+
+def layer(name: str, methods: dict[str, str]) -> Layer:
+    return Layer(name, "linear", (32, 24), 1, True, 800, 3200, 768, methods)
+
+
+def model() -> ModelInfo:
+    spec = (TensorSpec("x", "float32", (None, 24)),)
+    layers = (layer("a", dict.fromkeys(METHODS, OK)), layer("b", METHODS_OF_B))
+    return ModelInfo("m.onnx", "onnx", "f" * 64, spec, spec, layers, 1600, 7000, 1536)
+
+
+def point(name: str, method: str, size: int, macs: int, distortion: float) -> ScanPoint:
+    return ScanPoint(
+        layer=name, method=method, setting=str(size), settings=EIGHT, bytes=size, macs=macs, metric="top1", value=88.0,
+        low=87.0, high=89.0, samples=128, drop=0.0, drop_low=-1.0, drop_high=1.0, distortion=distortion,
+    )  # fmt: skip
+
+
+def test_without_a_scan_only_8_bit_weights_are_expected_to_be_harmless():
+    quantize, prune, rank = feasibility(model())
+    assert quantize.bytes_saved == 2 * (3200 - layer_cost(model().layers[0], EIGHT).bytes)
+    assert (prune.bytes_saved, rank.bytes_saved) == (None, None)
+    assert (rank.eligible, rank.refused) == (("a",), {"b": "too thin"})
+
+
+def test_with_a_scan_the_smallest_harmless_setting_of_each_layer_counts():
+    points = (
+        point("a", "quantize", 900, 768, 1e-5),
+        point("a", "quantize", 500, 768, 1e-4),
+        point("a", "quantize", 400, 768, 1e-1),
+        point("b", "quantize", 900, 768, 0.5),
+        point("a", "rank", 2000, 400, 1e-4),
+        point("a", "prune", 3200, 768, 1e-6),
+    )
+    quantize, prune, rank = feasibility(model(), Scan(key="k", points=points))
+    assert (quantize.bytes_saved, quantize.macs_saved) == (2700, 0)
+    assert (rank.bytes_saved, rank.macs_saved) == (1200, 368)
+    assert (prune.bytes_saved, prune.macs_saved) == (0, 0)
