@@ -1,6 +1,6 @@
 """Recovering accuracy: the choices of a distillation, its start, and its live curves."""
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from studio.gui.distill_curves import DistillCurves
 from studio.gui.distill_form import DistillForm
@@ -56,6 +56,7 @@ class DistillPanel(QWidget):
         self._interrupted: SavedRun | None = None
         self.form = DistillForm()
         self.curves = DistillCurves(theme)
+        self.pages = QTabWidget()
         self.offer = InterruptedRun()
         self.start = QPushButton("Start distilling")
         self.start.setProperty("role", "primary")
@@ -75,35 +76,39 @@ class DistillPanel(QWidget):
         self._show()
 
     def _lay_out(self) -> None:
-        left, right = QWidget(), QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(8, 8, 8, 8)
+        settings, progress = QWidget(), QWidget()
+        column = QVBoxLayout(settings)
         column.addWidget(label(_HOW, "detail", wrap=True))
         column.addWidget(self.form, 1)
-        column.addWidget(self._reason)
+        curves = QVBoxLayout(progress)
+        for widget in (self._state, self._hint, self.curves):
+            curves.addWidget(widget)
+        curves.setStretch(2, 1)
+        for page in (column, curves):
+            page.setContentsMargins(8, 8, 8, 8)
+        self.pages.addTab(settings, "Settings")
+        self.pages.addTab(progress, "Progress")
         buttons = QHBoxLayout()
+        buttons.setContentsMargins(8, 0, 8, 8)
         buttons.addWidget(self.start, 1)
         buttons.addWidget(self.pause)
         buttons.addWidget(self.cancel)
-        column.addLayout(buttons)
-        curves = QVBoxLayout(right)
-        curves.setContentsMargins(8, 8, 8, 8)
-        for widget in (self.offer, self._state, self._hint, self.curves):
-            curves.addWidget(widget)
-        curves.setStretch(3, 1)
-        splitter = QSplitter()
-        splitter.setChildrenCollapsible(False)
-        splitter.addWidget(left)
-        splitter.addWidget(right)
-        splitter.setStretchFactor(1, 1)  # the form is as wide as it needs to be
-        splitter.setSizes([290, 400])
+        self._reason.setContentsMargins(8, 0, 8, 0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(splitter)
+        layout.addWidget(self.offer)
+        layout.addWidget(self.pages, 1)
+        layout.addWidget(self._reason)
+        layout.addLayout(buttons)
+
+    def _show_newest(self, job: Job | None) -> None:
+        self._job = job
+        if job is not None:
+            self.pages.setCurrentIndex(1)
+        self._show()
 
     def _start(self) -> None:
-        self._job = self._session.distill(self.form.settings())
-        self._show()
+        self._show_newest(self._session.distill(self.form.settings()))
 
     def _pause_or_resume(self) -> None:
         if self._job is not None and self._job.can_resume:
@@ -118,9 +123,9 @@ class DistillPanel(QWidget):
     def _go_on(self) -> None:
         project = self._session.project
         if project is not None and self._interrupted is not None:
-            self._job = self._session.recoveries.resume(project, self._interrupted)
+            job = self._session.recoveries.resume(project, self._interrupted)
             self._look_for_interrupted()
-            self._show()
+            self._show_newest(job)
 
     def _discard(self) -> None:
         if self._interrupted is not None:
