@@ -1,7 +1,7 @@
 """Layers whose weight is a `StoredWeight`: what takes the place of ``nn.Linear`` and ``nn.Conv1d-3d`` in a graph."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,6 +46,11 @@ class CompressedLinear(CompressedLayer):
         """The stored weight, ``[out, in]``."""
         return self.stored()
 
+    def outline(self) -> HasRows:
+        """A plain layer of the same form without any values."""
+        out, columns = self.stored.shape
+        return nn.Linear(columns, out, device="meta")
+
     def effective_bias(self) -> Tensor | None:
         """The layer's own."""
         return self.bias
@@ -79,6 +84,21 @@ class CompressedConv(CompressedLayer):
     def effective_weight(self) -> Tensor:
         """The stored weight, ``[out, in / groups, *kernel]``."""
         return self.stored()
+
+    def outline(self) -> HasRows:
+        """A plain layer of the same form without any values."""
+        out, inputs, *kernel = self.stored.shape
+        kinds: tuple[Callable[..., HasRows], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        return kinds[len(kernel) - 1](
+            inputs * self.groups,
+            out,
+            tuple(kernel),
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            device="meta",
+        )
 
     def effective_bias(self) -> Tensor | None:
         """The layer's own."""

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from studio.compression.solver import damped, inverse_factor, row_errors, solve_kept
+from studio.compression.solver import damped, inverse_diagonal, row_errors, solve_kept
 from studio.recipe.settings import PruneSettings
 
 #: Rounds in which the zeros are chosen when inputs are known: after each one the kept weights are solved anew, so
@@ -22,7 +22,7 @@ def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor,
     """Sets exactly as many weights to zero as `PruneSettings.zeros` says, in the pattern that is asked for.
 
     Without data the smallest go. With H, those whose removal costs least at the output once the others of the row
-    have made up for it, ``w² / [H⁻¹]ᵢᵢ`` (Optimal Brain Surgeon, Hassibi & Stork 1993), in several rounds; the kept
+    have made up for it (`inverse_diagonal`), in several rounds; the kept
     ones are then the exact least-squares solution.
 
     Args:
@@ -39,7 +39,7 @@ def prune(W: Tensor, H: Tensor | None, settings: PruneSettings) -> tuple[Tensor,
         keep = keep_all_but(count, _within(settings, W**2))
         return W * keep, keep
     H = damped(H)
-    cost = inverse_factor(H).square().sum(-2)[:, None].float()  # [H⁻¹]ᵢᵢ: [groups, 1, n]
+    cost = inverse_diagonal(H)[:, None].float()
     wanted, seen = W.float(), H.float()  # the choice and its solution need no more than single precision
     pruned = wanted
     for done in range(1, _ROUNDS + 1):

@@ -36,6 +36,15 @@ def inverse_factor(H: Tensor) -> Tensor:
     return U
 
 
+def inverse_diagonal(H: Tensor) -> Tensor:
+    """``[H⁻¹]ᵢᵢ`` as ``[groups, n]``, for positive definite H.
+
+    ``w² / [H⁻¹]ᵢᵢ`` is what the removal of a weight costs once the others of its row have made up for it: the saliency
+    of Optimal Brain Surgeon (Hassibi & Stork 1993).
+    """
+    return inverse_factor(H).square().sum(-2)
+
+
 def row_errors(difference: Tensor, H: Tensor | None) -> Tensor:
     """``d H dᵀ`` for every row d of ``W − Ŵ``: ``[groups, out / groups]``, in units of the output squared."""
     weighted = difference if H is None else difference @ H

@@ -29,6 +29,6 @@ class Changes:
     def before(self, step: int, inputs: tuple[Tensor, ...]) -> None:
         """Does what is due before step `step` (0-based), on the samples of that step."""
         if self._pruning is not None:
-            self._pruning.before(step)
+            self._pruning.before(step, inputs)
         if self._ranges is not None and step > 0 and step % self._per_epoch == 0:
             self._ranges.renew(inputs)

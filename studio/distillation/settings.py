@@ -46,7 +46,7 @@ class DistillSettings(Settings):
     gradual: bool = Field(
         default=False,
         title="Prune gradually",
-        description="Unstructured sparsity grows from none while the model learns, smallest weights first.",
+        description="Unstructured sparsity grows from none while the model learns, the weights missed least first.",
         json_schema_extra=_MORE,
     )
     gradual_share: Annotated[float, Field(gt=0.0, le=1.0, strict=False)] = Field(

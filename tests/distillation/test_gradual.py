@@ -54,14 +54,31 @@ def test_the_share_grows_along_a_cube(pruned: CompressedModel, dense: Compressed
     assert [pruning.share(step) for step in (0, 100, 200, 300)] == pytest.approx([0.0, 1 - 0.5**3, 1.0, 1.0])
 
 
-def test_the_smallest_weights_go_and_those_that_are_gone_stay() -> None:
-    weight = MaskedWeight(torch.tensor([[4.0, -1.0, 3.0, 0.5]]), torch.ones(1, 4, dtype=torch.bool))
-    half = PruneSettings(ratio=0.5)
-    prune_to(weight, 0.5, half)
-    assert weight().tolist() == [[4.0, -1.0, 3.0, 0.0]]
+def masked(*weights: float) -> MaskedWeight:
+    return MaskedWeight(torch.tensor([weights]), torch.ones(1, len(weights), dtype=torch.bool))
+
+
+def test_of_inputs_alike_the_smallest_weights_go_and_those_that_are_gone_stay() -> None:
+    weight = masked(4.0, -1.0, 3.0, 0.5)
+    half, alike = PruneSettings(ratio=0.5), torch.eye(4, dtype=torch.float64)[None]
+    prune_to(weight, alike, 0.5, half)
+    assert weight()[0].tolist() == pytest.approx([4.0, -1.0, 3.0, 0.0])
     weight.weight.data[0, 3] = 9.0  # whatever becomes of it unseen
-    prune_to(weight, 1.0, half)
-    assert weight().tolist() == [[4.0, 0.0, 3.0, 0.0]]
+    prune_to(weight, alike, 1.0, half)
+    assert weight()[0].tolist() == pytest.approx([4.0, 0.0, 3.0, 0.0])
+
+
+def test_a_larger_weight_goes_first_if_its_input_is_faint() -> None:
+    weight = masked(3.0, 1.0)
+    prune_to(weight, torch.diag(torch.tensor([0.01, 1.0], dtype=torch.float64))[None], 1.0, PruneSettings(ratio=0.5))
+    assert weight()[0].tolist() == pytest.approx([0.0, 1.0])
+
+
+def test_the_weights_left_make_up_for_those_that_go() -> None:
+    weight = masked(1.0, 2.0)
+    H = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]], dtype=torch.float64)  # one percent is added to its diagonal
+    prune_to(weight, H, 1.0, PruneSettings(ratio=0.5))
+    assert weight()[0].tolist() == pytest.approx([0.0, 2.0 + 0.9 / 1.01])
 
 
 def test_a_run_ends_with_exactly_the_zeros_that_the_recipe_wants(
@@ -114,10 +131,10 @@ def test_it_needs_to_know_where_to_begin(pruned: CompressedModel, data: Dataset)
         distill(pruned, data, None, DistillSettings(gradual=True))
 
 
-def test_freezing_keeps_the_masks_of_now(pruned: CompressedModel, dense: CompressedModel) -> None:
+def test_freezing_keeps_the_masks_of_now(pruned: CompressedModel, dense: CompressedModel, data: Dataset) -> None:
     graph = trainable(dense)
     pruning = GradualPruning(graph, pruned, 10)
-    pruning.before(pruning.end)
+    pruning.before(pruning.end, data.inputs(range(64)))
     frozen = freeze(dense, graph)
     for name in ("hidden", "head"):
         stored = frozen.graph.get_submodule(name).stored
