@@ -22,7 +22,7 @@ class DistillSettings(Settings):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=2, title="Epochs", description="Passes over the training data."
     )
-    learning_rate: Positive = Field(default=0.003, title="Learning rate", description="Highest rate of the schedule.")
+    learning_rate: Positive = Field(default=0.001, title="Learning rate", description="Highest rate of the schedule.")
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
         default=128, title="Batch size", description="Samples in one step."
     )
