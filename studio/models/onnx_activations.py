@@ -118,11 +118,30 @@ def instance_norm(bench: Workbench, op: Operator) -> Any:
 
 @ACTIVATIONS("GroupNormalization")
 def group_norm(bench: Workbench, op: Operator) -> Any:
-    """Normalises groups of channels, with a scale for every channel (opset 21)."""
-    if bench.opset < 21:
-        raise op.refuse("scales for whole groups (before opset 21) are not supported")
+    """Normalises groups of channels, with a scale for every channel, before opset 21 for every group."""
     x, weight, bias = (bench.tensor(op, i) for i in range(3))
+    if bench.opset < 21:
+        return bench.call(operators.group_norm, x, op.get("num_groups"), weight, bias, op.get("epsilon", 1e-5))
     return bench.call(F.group_norm, x, op.get("num_groups"), weight, bias, op.get("epsilon", 1e-5))
+
+
+@ACTIVATIONS("RMSNormalization")
+def rms_norm(bench: Workbench, op: Operator) -> Any:
+    """Divides by the root of the mean square over the last dimensions."""
+    axis, epsilon = op.get("axis", -1), op.get("epsilon", 1e-5)
+    return bench.call(operators.rms_norm, bench.tensor(op, 0), bench.tensor(op, 1), axis, epsilon)
+
+
+@ACTIVATIONS("ThresholdedRelu")
+def thresholded_relu(bench: Workbench, op: Operator) -> Any:
+    """Zero up to a threshold."""
+    return bench.call(F.threshold, bench.tensor(op, 0), op.get("alpha", 1.0), 0.0)
+
+
+@ACTIVATIONS("Shrink")
+def shrink(bench: Workbench, op: Operator) -> Any:
+    """Zero around zero, everything else moved towards it."""
+    return bench.call(operators.shrink, bench.tensor(op, 0), op.get("lambd", 0.5), op.get("bias", 0.0))
 
 
 @ACTIVATIONS("LpNormalization")

@@ -141,7 +141,10 @@ def layer_norm(bench: Workbench, op: Operator) -> Any:
         raise op.refuse("its weights do not have the shape of what is normalised")
     with torch.device("meta"):
         module = nn.LayerNorm(tuple(weight.shape), epsilon, bias=bias is not None)
-    return _with_weights(bench, op, module, bench.tensor(op, 0), weight, bias)
+    result = _with_weights(bench, op, module, bench.tensor(op, 0), weight, bias)
+    if len(op.outputs) == 1:
+        return result
+    return result, *bench.parts(operators.layer_statistics, 2, bench.tensor(op, 0), weight.dim(), epsilon)
 
 
 @LAYERS("Gather")

@@ -15,8 +15,17 @@ OPERATORS = Table()
 
 _UNARY: dict[str, Callable[..., Any]] = {
     "Abs": torch.abs,
+    "Acos": torch.acos,
+    "Acosh": torch.acosh,
+    "Asin": torch.asin,
+    "Asinh": torch.asinh,
+    "Atan": torch.atan,
+    "Atanh": torch.atanh,
+    "BitwiseNot": torch.bitwise_not,
     "Ceil": torch.ceil,
     "Cos": torch.cos,
+    "Cosh": torch.cosh,
+    "Det": torch.det,
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Floor": torch.floor,
@@ -32,14 +41,19 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "Sigmoid": torch.sigmoid,
     "Sign": torch.sign,
     "Sin": torch.sin,
+    "Sinh": torch.sinh,
     "Softplus": F.softplus,
     "Softsign": F.softsign,
     "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
     "Tanh": torch.tanh,
 }
 _BINARY: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "And": torch.logical_and,
+    "BitwiseAnd": torch.bitwise_and,
+    "BitwiseOr": torch.bitwise_or,
+    "BitwiseXor": torch.bitwise_xor,
     "Div": operators.divide,
     "Equal": torch.eq,
     "Greater": torch.gt,
@@ -54,7 +68,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "Xor": torch.logical_xor,
 }
 _VARIADIC: dict[str, Callable[..., Any]] = {"Sum": torch.add, "Max": torch.maximum, "Min": torch.minimum}
-_REDUCTIONS = ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 
 @OPERATORS(*_UNARY)
@@ -160,9 +174,10 @@ def top_k(bench: Workbench, op: Operator) -> Any:
 @OPERATORS("CumSum")
 def cum_sum(bench: Workbench, op: Operator) -> Any:
     """Running sum."""
-    if op.get("exclusive", 0) or op.get("reverse", 0):
-        raise op.refuse("exclusive and reverse sums are not supported")
-    return bench.call(torch.cumsum, bench.tensor(op, 0), shape_math.as_number(bench.numbers(op, 1)))
+    axis, arguments = bench.number(bench.numbers(op, 1)), (bool(op.get("exclusive", 0)), bool(op.get("reverse", 0)))
+    if not any(arguments):
+        return bench.call(torch.cumsum, bench.tensor(op, 0), axis)
+    return bench.call(operators.cumulative_sum, bench.tensor(op, 0), axis, *arguments)
 
 
 @OPERATORS("Trilu")

@@ -129,6 +129,19 @@ def gather_elements(bench: Workbench, op: Operator) -> Any:
     return bench.call(operators.gather_elements, bench.tensor(op, 0), bench.tensor(op, 1), op.get("axis", 0))
 
 
+@SHAPING("GatherND")
+def gather_nd(bench: Workbench, op: Operator) -> Any:
+    """One slice for each index vector."""
+    return bench.call(operators.gather_nd, bench.tensor(op, 0), bench.tensor(op, 1), op.get("batch_dims", 0))
+
+
+@SHAPING("OneHot")
+def one_hot(bench: Workbench, op: Operator) -> Any:
+    """One value where an index points, another everywhere else."""
+    depth = bench.number(bench.numbers(op, 1))
+    return bench.call(operators.one_hot, bench.tensor(op, 0), depth, bench.tensor(op, 2), op.get("axis", -1))
+
+
 @SHAPING("Pad")
 def pad(bench: Workbench, op: Operator) -> Any:
     """Constant, reflected or repeated borders."""

@@ -84,6 +84,33 @@ def gather_elements(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
 
 
+def gather_nd(x: Tensor, indices: Tensor, batch: int) -> Tensor:
+    """Picks ``x[i₀, i₁, …]`` for each last dimension of `indices`, sample by sample of `batch` common dimensions."""
+    places = list(indices.movedim(-1, 0))
+    around = [
+        torch.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(indices.dim() - 1)])
+        for axis in range(batch)
+    ]
+    return x[(*around, *places)]
+
+
+def one_hot(indices: Tensor, depth: int, values: Tensor, axis: int) -> Tensor:
+    """A new dimension of `depth` at `axis`: ``values[1]`` where the index points, ``values[0]`` everywhere else.
+
+    A negative index counts from the end; one outside points nowhere.
+    """
+    indices = torch.where(indices < 0, indices + depth, indices)
+    hit = indices.unsqueeze(-1) == torch.arange(depth)
+    return torch.where(hit, values[1], values[0]).movedim(-1, axis)
+
+
+def cumulative_sum(x: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
+    """Running sum along `axis`, without the value itself when `exclusive`, from the end when `reverse`."""
+    total = torch.cumsum(x.flip(axis) if reverse else x, axis)
+    total = total.flip(axis) if reverse else total
+    return total - x if exclusive else total
+
+
 def split_evenly(x: Tensor, parts: int, axis: int) -> tuple[Tensor, ...]:
     """In `parts` of the same size, the last one smaller where it does not come out even."""
     return torch.split(x, -(-x.shape[axis] // parts), axis)
@@ -139,6 +166,30 @@ def top_k(x: Tensor, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
     """The `k` largest or smallest values along `axis` and where they are, of equal ones the first."""
     values, places = torch.sort(x, dim=axis, descending=largest, stable=True)
     return values.narrow(axis, 0, k), places.narrow(axis, 0, k)
+
+
+def shrink(x: Tensor, limit: float, bias: float) -> Tensor:
+    """``x + bias`` below ``-limit``, ``x - bias`` above ``limit``, else zero."""
+    return torch.where(x < -limit, x + bias, torch.where(x > limit, x - bias, torch.zeros_like(x)))
+
+
+def rms_norm(x: Tensor, weight: Tensor, axis: int, epsilon: float) -> Tensor:
+    """``x / √(mean(x²) + ε) · weight`` over the dimensions from `axis` on."""
+    axes = tuple(range(axis % x.dim(), x.dim()))
+    return x * torch.rsqrt(x.square().mean(axes, keepdim=True) + epsilon) * weight
+
+
+def layer_statistics(x: Tensor, dimensions: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Mean and ``1 / √(variance + ε)`` over the last `dimensions`, which stay with size 1."""
+    axes = tuple(range(-dimensions, 0))
+    variance = x.var(axes, correction=0, keepdim=True)
+    return x.mean(axes, keepdim=True), torch.rsqrt(variance + epsilon)
+
+
+def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalises groups of channels, with one scale and shift for each group (ONNX before opset 21)."""
+    each = x.shape[1] // groups
+    return F.group_norm(x, groups, weight.repeat_interleave(each), bias.repeat_interleave(each), epsilon)
 
 
 def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
@@ -222,6 +273,8 @@ def reduce(x: Tensor, how: str, axes: Sequence[int] | None, keepdims: bool) -> T
         return x.square().sum(dims, keepdim=keepdims).sqrt()
     if how == "SumSquare":
         return x.square().sum(dims, keepdim=keepdims)
+    if how == "LogSum":
+        return x.sum(dims, keepdim=keepdims).log()
     if how == "LogSumExp":
         return torch.logsumexp(x, dims, keepdim=keepdims)
     for axis in sorted((axis % x.dim() for axis in dims), reverse=True):

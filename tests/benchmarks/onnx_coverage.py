@@ -1,8 +1,8 @@
 """How much of ONNX is understood: the `onnx` package's own node tests through the importer, counted by operator.
 
 Run with ``python tests/benchmarks/onnx_coverage.py``. A test passes when the outputs agree within its own tolerance. It
-is unsupported when the importer refuses it, both as it stands and with every input but the first held as a constant,
-as weights are in real files. Anything else is wrong.
+is unsupported when the importer refuses it as it stands, with every input but the first held as a constant, as weights
+are in real files, and with all of them. Anything else is wrong.
 """
 
 import logging
@@ -44,15 +44,17 @@ def judge(case: Any) -> tuple[str, str]:
 
 
 def forms(model: onnx.ModelProto, inputs: list[Any]) -> Iterator[tuple[onnx.ModelProto, list[Any]]]:
-    """The test as it stands, and with all inputs but the first as constants."""
+    """The test as it stands, with all inputs but the first as constants, and with all of them."""
     yield model, inputs
-    if len(inputs) > 1 and all(isinstance(value, np.ndarray) for value in inputs):
+    if not all(isinstance(value, (np.ndarray, np.generic)) for value in inputs):
+        return
+    for free in range(min(len(inputs) - 1, 1), -1, -1):
         fixed = onnx.ModelProto()
         fixed.CopyFrom(model)
-        for spec, value in zip(model.graph.input[1:], inputs[1:], strict=True):
-            fixed.graph.initializer.append(numpy_helper.from_array(value, spec.name))
-        del fixed.graph.input[1:]
-        yield fixed, inputs[:1]
+        for spec, value in zip(model.graph.input[free:], inputs[free:], strict=True):
+            fixed.graph.initializer.append(numpy_helper.from_array(np.asarray(value), spec.name))
+        del fixed.graph.input[free:]
+        yield fixed, inputs[:free]
 
 
 def compare(graph: torch.fx.GraphModule, specs: Sequence[TensorSpec], inputs: list[Any], case: Any) -> tuple[str, str]:
