@@ -39,9 +39,16 @@ def _quantize_dequantize(x: Any, scale: Any, zero_point: Any) -> Any:
     return op.DequantizeLinear(op.QuantizeLinear(x, scale, zero_point), scale, zero_point)
 
 
+def _sort(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
+    """``aten::sort.stable``: all values by ``TopK``, which puts the first of equal ones first."""
+    size = op.Shape(x, start=dim, end=dim + 1 if dim != -1 else None)
+    return op.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
+
+
 #: For `torch.onnx.export`.
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.studio.dequantize.default: _dequantize,
     torch.ops.studio.quantize_dequantize.default: _quantize_dequantize,
     torch.ops.aten.linear.default: _linear,
+    torch.ops.aten.sort.stable: _sort,
 }

@@ -7,6 +7,7 @@ from onnx import TensorProto, numpy_helper
 
 from studio.compression.compress import compress
 from studio.export.onnx_file import onnx_bytes
+from studio.models.open import open_model
 from studio.recipe.cost import model_cost
 from studio.recipe.factorization import has_form
 from studio.recipe.recipe import Recipe
@@ -236,3 +237,18 @@ def test_the_exporter_works_on_modules_of_its_own_around_the_same_weights(make_m
     (exported,) = seen
     assert not {id(module) for module in exported.modules()} & {id(module) for module in model.graph.modules()}
     assert {id(tensor) for tensor in exported.parameters()} == {id(tensor) for tensor in model.graph.parameters()}
+
+
+def test_the_first_of_equal_values_stays_first_in_the_file(tmp_path):
+    node = onnx.helper.make_node("TopK", ["x", "k"], ["y", "places"], axis=1)
+    kinds = {"x": onnx.TensorProto.FLOAT, "y": onnx.TensorProto.FLOAT, "places": onnx.TensorProto.INT64}
+    x, y, places = (onnx.helper.make_tensor_value_info(name, kind, ["N", None]) for name, kind in kinds.items())
+    x.type.tensor_type.shape.dim[1].dim_value = 6
+    graph = onnx.helper.make_graph([node], "g", [x], [y, places], [onnx.numpy_helper.from_array(np.array([3]), "k")])
+    path = tmp_path / "top.onnx"
+    opset = [onnx.helper.make_opsetid("", 21)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString())
+    model = open_model(path)
+    session = ort.InferenceSession(onnx_bytes(model.graph, model.info))
+    _, found = session.run(None, {"x": np.array([[1, 5, 5, 0, 5, 5]] * 2, np.float32)})
+    np.testing.assert_array_equal(found, [[1, 2, 4]] * 2)
