@@ -59,8 +59,8 @@ def _of(layer: Layer) -> Iterator[Candidate]:
     if layer.allows("prune"):
         for ratio in SPARSITIES:
             prune = PruneSettings(kind="unstructured", ratio=ratio)
-            yield Candidate(layer, "prune", f"{ratio:.0%}", LayerSettings(prune=prune))
+            yield Candidate(layer, "prune", f"{100 * ratio:.0f} %", LayerSettings(prune=prune))
     if layer.allows("rank"):
         for share in RANK_SHARES:
             rank = RankSettings(parameters=share)
-            yield Candidate(layer, "rank", f"{share:.0%}", LayerSettings(rank=rank))
+            yield Candidate(layer, "rank", f"{100 * share:.0f} %", LayerSettings(rank=rank))

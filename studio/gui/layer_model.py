@@ -6,7 +6,16 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 
-from studio.gui.text import bytes_text, count_text, drop_short, kind_text, percent_text, settings_chips, shape_text
+from studio.gui.text import (
+    bytes_text,
+    count_text,
+    drop_short,
+    kind_text,
+    percent_text,
+    settings_chips,
+    shape_text,
+    signed_points,
+)
 from studio.models.layer import METHODS, OK, Layer
 from studio.session.session import Change, Session
 
@@ -16,6 +25,7 @@ Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 SHARE_ROLE = SORT_ROLE + 1
 KIND_ROLE = SORT_ROLE + 2
+HEAT_ROLE = SORT_ROLE + 3
 
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -45,6 +55,7 @@ class LayerModel(QAbstractTableModel):
         self._columns = self._make_columns()
         session.changed.connect(self._follow)
         session.drops.changed.connect(self._drop_known)
+        session.scans.changed.connect(self._scanned)
         self._load()
 
     @property
@@ -56,6 +67,11 @@ class LayerModel(QAbstractTableModel):
     def has_drops(self) -> bool:
         """Whether any layer's drop is known."""
         return any(self._drop(layer) is not None for layer in self._layers)
+
+    @property
+    def has_scan(self) -> bool:
+        """Whether a scan has measured any layer."""
+        return any(self._worst(layer) is not None for layer in self._layers)
 
     def column(self, title: str) -> int:
         """Index of the column called `title`."""
@@ -100,6 +116,8 @@ class LayerModel(QAbstractTableModel):
             return layer.kind
         if role == SHARE_ROLE and column.title == "Share":
             return layer.bytes / max(1, self._largest)
+        if role == HEAT_ROLE and column.title == "Alone":
+            return self._heat(layer)
         if role == Qt.ItemDataRole.ToolTipRole:
             return layer_help(layer)
         return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number else None
@@ -120,6 +138,13 @@ class LayerModel(QAbstractTableModel):
                 "Measured change of accuracy, in points, with only this layer compressed",
                 self._drop_value,
                 self._drop_text,
+                True,
+            ),
+            Column(
+                "Alone",
+                "Change of accuracy, in points, of the worst setting that the scan tried on this layer alone",
+                self._worst_value,
+                self._worst_text,
                 True,
             ),
             Column(
@@ -163,6 +188,24 @@ class LayerModel(QAbstractTableModel):
         drop = self._drop(layer)
         return drop_short(drop) if drop is not None else ""
 
+    def _worst(self, layer: Layer) -> float | None:
+        scan = self._session.scans.scan
+        return scan.worst_drop(layer.name) if scan is not None else None
+
+    def _worst_value(self, layer: Layer) -> float:
+        worst = self._worst(layer)
+        return worst if worst is not None else float("-inf")
+
+    def _worst_text(self, layer: Layer) -> str:
+        worst = self._worst(layer)
+        return signed_points(-worst) if worst is not None else ""
+
+    def _heat(self, layer: Layer) -> float | None:
+        """How much a layer minds, 0..1 of the one that minds most; None where it is not known."""
+        worst = self._worst(layer)
+        most = max((known for each in self._layers if (known := self._worst(each)) is not None), default=0.0)
+        return None if worst is None or most <= 0 else max(0.0, worst / most)
+
     def _follow(self, change: Change) -> None:
         if "model" in change.kinds:
             self._load()
@@ -171,6 +214,9 @@ class LayerModel(QAbstractTableModel):
 
     def _drop_known(self, name: str) -> None:
         self._repaint(frozenset({name}))
+
+    def _scanned(self, _name: str) -> None:
+        self._repaint(frozenset())  # the heat of all depends on the one that minds most
 
     def _load(self) -> None:
         self.beginResetModel()

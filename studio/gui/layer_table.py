@@ -25,17 +25,18 @@ from PySide6.QtWidgets import (
 )
 
 from studio.gui.labels import label
-from studio.gui.layer_model import KIND_ROLE, SHARE_ROLE, SORT_ROLE, LayerModel
+from studio.gui.layer_model import HEAT_ROLE, KIND_ROLE, SHARE_ROLE, SORT_ROLE, LayerModel
 from studio.gui.selection import Selection
 from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
 _WIDTHS = {
-    "Layer": 138,
+    "Layer": 124,
     "Share": 60,
-    "Settings": 120,
+    "Settings": 84,
     "Size now": 72,
     "Change": 60,
+    "Alone": 60,
     "Shape": 104,
     "Kind": 70,
     "Parameters": 90,
@@ -94,6 +95,25 @@ class ShareDelegate(QStyledItemDelegate):
         painter.fillRect(track, QColor(self._theme.colours.accent))
 
 
+class HeatDelegate(QStyledItemDelegate):
+    """Draws a number on a ground that is the warmer the more the layer minds."""
+
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._theme = theme
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Draws ground and number."""
+        heat = index.data(HEAT_ROLE)
+        if heat is not None:
+            ground = QColor(self._theme.colours.bad)
+            ground.setAlphaF(0.45 * float(heat))
+            painter.fillRect(option.rect, ground)
+        super().paint(painter, option, index)
+
+
 class LayerTable(QWidget):
     """Search box, kind filter and the table."""
 
@@ -115,6 +135,7 @@ class LayerTable(QWidget):
         self.kind.setToolTip("Show only layers of one kind")
         self.view = QTableView()
         self.view.setItemDelegateForColumn(model.column("Share"), ShareDelegate(theme, self.view))
+        self.view.setItemDelegateForColumn(model.column("Alone"), HeatDelegate(theme, self.view))
         self._shown = label("", "detail")
         self._set_up_view()
         self._lay_out()
@@ -174,6 +195,7 @@ class LayerTable(QWidget):
 
     def _show_drops(self) -> None:
         self.view.setColumnHidden(self._model.column("Change"), not self._model.has_drops)
+        self.view.setColumnHidden(self._model.column("Alone"), not self._model.has_scan)
 
     def _count(self) -> None:
         shown, total = self.filter.rowCount(), self._model.rowCount()

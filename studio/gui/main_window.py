@@ -23,6 +23,7 @@ from studio.gui.layer_table import LayerTable
 from studio.gui.notice import NoticeBar
 from studio.gui.palette import CommandPalette
 from studio.gui.selection import Selection
+from studio.gui.sensitivity_panel import SensitivityPanel
 from studio.gui.settings_panel import SettingsPanel
 from studio.gui.start_page import StartPage
 from studio.gui.summary_bar import SummaryBar
@@ -76,6 +77,7 @@ class MainWindow(QMainWindow):
         self.summary = SummaryBar(session, [actions["undo"], actions["redo"], actions["export"]])
         self.layers = LayerTable(LayerModel(session), self.selection, theme)
         self.layer = LayerPanel(session, self.selection, theme)
+        self.sensitivity = SensitivityPanel(session, self.selection, theme)
         self.settings = SettingsPanel(session, self.selection)
         self.distill = DistillPanel(session, theme)
         self.graph = GraphPanel(theme)
@@ -89,7 +91,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("Compression Studio")
         self.setMinimumSize(960, 620)
         self.resize(1280, 800)
-        self.tabs = _tabs(*zip(PAGES, (self.layer, self.distill, self.graph), strict=True))
+        self.tabs = _tabs(*zip(PAGES, (self.layer, self.sensitivity, self.distill, self.graph), strict=True))
         self.bottom = _tabs(("Variants", self.variants), ("Jobs", self.jobs))
         self._stage = QStackedWidget()
         self._stage.addWidget(self.start_page)

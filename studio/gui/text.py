@@ -95,8 +95,18 @@ def drop_text(drop: Measurement) -> str:
 
 def drop_short(drop: Measurement) -> str:
     """A drop without its interval, for narrow columns: ``"−0.70"``."""
-    text = f"{-drop.value:+.2f}".replace("-", MINUS)
-    return text if abs(drop.value) >= 0.005 else "0.00"
+    return signed_points(-drop.value)
+
+
+def signed_points(change: float) -> str:
+    """A change in points for narrow columns: ``"−0.70"``, ``"0.00"`` where it rounds to that."""
+    text = f"{change:+.2f}".replace("-", MINUS)
+    return text if abs(change) >= 0.005 else "0.00"
+
+
+def points_text(count: int) -> str:
+    """How many points there are: ``"1 point"``, ``"180 points"``."""
+    return f"{count:,} point{'s' if count != 1 else ''}"
 
 
 def duration_text(seconds: float) -> str:

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLin
 from studio.distillation.folder import FILE
 from studio.engine.requests import OpenModel
 from studio.errors import DataError, EngineStoppedError
+from studio.evaluation.sensitivity import Scan
 from studio.gui.app import MainThread
 from studio.gui.commands import NO_MODEL
 from studio.gui.export_report import ExportReportDialog
@@ -16,6 +17,7 @@ from studio.gui.palette import CommandPalette
 from studio.gui.theme import DARK
 from studio.progress import Cancelled
 from studio.recipe.settings import PruneSettings, QuantizeSettings
+from tests.gui.conftest import scan_points
 
 
 @pytest.fixture
@@ -277,7 +279,9 @@ def test_the_command_palette_opens_by_its_shortcut_and_runs_what_is_typed(at_wor
 
 
 def test_no_column_of_the_layer_table_is_narrower_than_its_title(at_work, session):
-    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())  # brings the last column out
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())  # brings a column out
+    session.scans.scan = Scan(key="", points=tuple(scan_points()))  # and another one
+    session.scans.changed.emit("")
     header = at_work.layers.view.horizontalHeader()
     columns = [column for column in range(header.count()) if not header.isSectionHidden(column)]
     assert len(columns) == header.count()

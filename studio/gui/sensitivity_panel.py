@@ -1,0 +1,279 @@
+"""How much each method costs the layer in focus when it alone is compressed: measured by a scan, point by point."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from studio.errors import StudioError
+from studio.evaluation.sensitivity import Scan, ScanPoint
+from studio.gui.jobs_panel import job_text
+from studio.gui.labels import ElidedLabel, label
+from studio.gui.plots import Plot, pen
+from studio.gui.selection import Selection
+from studio.gui.text import points_text
+from studio.gui.theme import Colours, Theme
+from studio.recipe.settings import LayerSettings
+from studio.session.jobs import Job, JobState
+from studio.session.session import Change, Session
+
+#: Methods in the order of their curves, each in words and with the name of its colour.
+_METHODS = {
+    "quantize": ("bits", "compressed"),
+    "prune": ("sparsity", "energy"),
+    "rank": ("weights kept by rank", "good"),
+}
+
+#: Free places between the curves of two methods.
+_GAP = 0.6
+
+#: How far from the nearest point a setting stands that is milder or stronger than all of them.
+_OUTSIDE = 0.4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of one method and their places on the axis, mildest setting first."""
+
+    method: str
+    points: tuple[ScanPoint, ...]
+    places: tuple[float, ...]
+
+    def place_of(self, settings: LayerSettings) -> float | None:
+        """Where `settings` stand between the points, or just outside; None where the method has no such strength."""
+        wanted = severity(self.method, settings)
+        known = [severity(self.method, point.settings) or 0.0 for point in self.points]
+        if wanted is None:
+            return None
+        outside = (self.places[0] - _OUTSIDE, self.places[-1] + _OUTSIDE)
+        return float(np.interp(wanted, known, self.places, *outside))
+
+
+def curves_of(points: tuple[ScanPoint, ...]) -> list[Curve]:
+    """One curve a method, side by side."""
+    curves = list[Curve]()
+    start = 0.0
+    for method in _METHODS:
+        chosen = tuple(sorted((p for p in points if p.method == method), key=_severity_of))
+        if chosen:
+            curves.append(Curve(method, chosen, tuple(start + place for place in range(len(chosen)))))
+            start += len(chosen) + _GAP
+    return curves
+
+
+def severity(method: str, settings: LayerSettings) -> float | None:
+    """A number that grows with what a method takes away; None where it is not used, or is set by another number."""
+    if method == "quantize":
+        return None if settings.quantize is None else -float(settings.quantize.weight_bits)
+    if method == "prune":
+        return settings.prune.ratio if settings.prune is not None and settings.prune.kind == "unstructured" else None
+    return None if settings.rank is None or settings.rank.parameters is None else -settings.rank.parameters
+
+
+class SensitivityPanel(QWidget):
+    """Shows the scan of the session for the layer in focus; a click on a point chooses its setting.
+
+    Attributes:
+        start: scans all layers, or goes on with a scan that was stopped.
+        cancel: stops the scan; what was measured stays.
+        curves: what is drawn, one a method.
+    """
+
+    def __init__(self, session: Session, selection: Selection, theme: Theme) -> None:
+        super().__init__()
+        self._session, self._selection = session, selection
+        self._job: Job | None = None
+        self.curves: list[Curve] = []
+        self.start = QPushButton("Scan all layers")
+        self.start.setProperty("role", "primary")
+        self.cancel = QPushButton("Cancel")
+        self._legend = label("")
+        self._state = ElidedLabel(role="detail")
+        self._hint = label("", "detail", wrap=True)
+        self._plot = Plot(theme, "Change of accuracy by setting of the layer", bottom="", left="change, points")
+        self._zero = pg.InfiniteLine(angle=0, pos=0)
+        self._plot.item.addItem(self._zero, ignoreBounds=True)
+        self._plot.painted(lambda c: self._zero.setPen(pen(c.muted, 1, dashed=True)))
+        self._plot.painted(lambda c: self._legend.setText(_legend(c)))
+        self._lines = {method: self._line(method, colour) for method, (_, colour) in _METHODS.items()}
+        self._bars = {method: self._bar(colour) for method, (_, colour) in _METHODS.items()}
+        self.marks = {method: self._mark() for method in _METHODS}
+        self._lay_out()
+        self.start.clicked.connect(self._scan)
+        self.cancel.clicked.connect(self._stop)
+        selection.changed.connect(self._show)
+        session.changed.connect(self._renew)
+        session.scans.changed.connect(self._measured)
+        session.jobs.changed.connect(self._follow)
+        self._show()
+
+    def choose(self, point: ScanPoint) -> None:
+        """Gives the layer a point's setting, as one step; its other methods stay."""
+        project = self._session.project
+        if project is None or project.settings(point.layer).keep:
+            return
+        setting = getattr(point.settings, point.method)
+        text = f"Set {_METHODS[point.method][0]} of {point.layer} to {point.setting}"
+        self._session.edit_layers([point.layer], text, **{point.method: setting})
+        self._session.finish_edit()
+
+    def _lay_out(self) -> None:
+        top = QHBoxLayout()
+        top.addWidget(label("Sensitivity", "heading"))
+        top.addWidget(self._legend, 1)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start, 1)
+        buttons.addWidget(self.cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self._state)
+        layout.addWidget(self._plot.widget, 100)
+        layout.addWidget(self._hint)
+        layout.addStretch(1)  # keeps the text at the top while there is no curve
+        layout.addLayout(buttons)
+
+    def _line(self, method: str, colour: str) -> pg.PlotDataItem:
+        line = self._plot.item.plot(symbol="o", symbolSize=9, symbolPen=None)
+        line.scatter.opts.update(hoverable=True, hoverSize=13, tip=_tip)
+        line.sigPointsClicked.connect(lambda _line, spots: self.choose(spots[0].data()))
+        self._plot.painted(lambda c: line.setPen(pen(getattr(c, colour))))
+        self._plot.painted(lambda c: line.setSymbolBrush(getattr(c, colour)))
+        line.setObjectName(method)
+        return line
+
+    def _bar(self, colour: str) -> pg.ErrorBarItem:
+        bar = pg.ErrorBarItem(beam=0)
+        self._plot.item.addItem(bar)
+        self._plot.painted(lambda c: bar.setData(pen=pen(getattr(c, colour), 1.2)))
+        return bar
+
+    def _mark(self) -> pg.InfiniteLine:
+        mark = pg.InfiniteLine(angle=90)
+        mark.setZValue(-1)
+        self._plot.painted(lambda c: mark.setPen(pen(c.text, 1.6, dashed=True)))
+        self._plot.item.addItem(mark, ignoreBounds=True)
+        return mark
+
+    def _scan(self) -> None:
+        try:
+            self._job = self._session.scan()
+        except StudioError as error:  # a data file is gone
+            self._state.setText(str(error))
+        else:
+            self._show()
+
+    def _stop(self) -> None:
+        if self._job is not None:
+            self._session.jobs.cancel(self._job)
+
+    def _renew(self, change: Change) -> None:
+        if "model" in change.kinds:
+            self._job = None
+        self._show()
+
+    def _measured(self, layer: str) -> None:
+        if layer in ("", self._selection.current):
+            self._show()
+        else:
+            self._hint.setText(self._hint_text(self._session.scans.scan))
+
+    def _follow(self, job: Job) -> None:
+        if job is self._job:
+            self._show_job()
+
+    def _show(self) -> None:
+        scan, layer = self._session.scans.scan, self._selection.current
+        known = layer is not None and self._session.project is not None and scan is not None
+        self.curves = curves_of(scan.of(layer)) if known and scan is not None and layer is not None else []
+        for method in _METHODS:
+            self._draw(method, next((curve for curve in self.curves if curve.method == method), None))
+        ticks = [(x, p.setting) for curve in self.curves for x, p in zip(curve.places, curve.points, strict=True)]
+        self._plot.item.getAxis("bottom").setTicks([ticks])
+        if ticks:
+            self._plot.item.setXRange(-0.5, ticks[-1][0] + 0.5, padding=0)
+        self._plot.widget.setVisible(bool(self.curves))
+        self._hint.setText(self._hint_text(scan))
+        self._show_job()
+
+    def _draw(self, method: str, curve: Curve | None) -> None:
+        line, bars, mark = self._lines[method], self._bars[method], self.marks[method]
+        place = self._present(curve)
+        mark.setVisible(place is not None)
+        mark.setPos(place or 0.0)
+        for item in (line, bars):
+            item.setVisible(curve is not None)
+        if curve is None:
+            return
+        x = np.array(curve.places)
+        y = -np.array([point.drop for point in curve.points])
+        line.setData(x, y, data=list(curve.points))
+        high = np.array([point.drop - point.drop_low for point in curve.points])
+        low = np.array([point.drop_high - point.drop for point in curve.points])
+        bars.setData(x=x, y=y, top=np.nan_to_num(high), bottom=np.nan_to_num(low))
+
+    def _present(self, curve: Curve | None) -> float | None:
+        """Where the layer's setting of now stands on a curve."""
+        project, layer = self._session.project, self._selection.current
+        if curve is None or project is None or layer is None:
+            return None
+        return curve.place_of(project.settings(layer))
+
+    def _hint_text(self, scan: Scan | None) -> str:
+        layer = self._selection.current
+        if scan is None or not scan.points:
+            return (
+                "A scan compresses every layer alone, at several strengths of each method, and measures what that "
+                "costs. The curves appear here, layer by layer, and the table shows which layers mind most."
+            )
+        reasons = scan.left_out.get(layer or "", {})
+        left_out = [f"{_METHODS[method][0]}: {why}" for method, why in reasons.items() if method in _METHODS]
+        chosen = ["Click a point to choose its setting; the dashed line is the setting of now."] if self.curves else []
+        return "\n".join([*chosen, *left_out]) or "Nothing of this layer has been measured yet."
+
+    def _show_job(self) -> None:
+        job, scan = self._job, self._session.scans.scan
+        running = job is not None and (job.is_running or job.can_resume)
+        reason = self._why_not(job)
+        self.start.setEnabled(not reason)
+        self.start.setToolTip(reason or "Measure every layer alone, in the background; what is known is not done again")
+        self.cancel.setEnabled(running)
+        self.cancel.setToolTip("Stop; what was measured stays" if running else "Nothing is being scanned.")
+        if job is not None and job.state is not JobState.DONE:
+            self._state.setText(job_text(job))
+        elif scan is not None and scan.points:
+            layers = len({point.layer for point in scan.points})
+            self._state.setText(f"{points_text(len(scan.points))} of {layers} layers, each compressed alone")
+        else:
+            self._state.setText("")
+
+    def _why_not(self, job: Job | None) -> str:
+        if self._session.project is None:
+            return "Open a model first."
+        if job is not None and job.is_running:
+            return "A scan is running."
+        return "A scan is paused: resume or cancel it under Jobs." if job is not None and job.can_resume else ""
+
+
+def point_text(point: ScanPoint) -> str:
+    """A point in full, for its tooltip."""
+    change = f"{-point.drop:+.2f} points ({-point.drop_high:+.2f} … {-point.drop_low:+.2f})".replace("-", "−")
+    return f"{point.setting}: {change}, {point.samples:,} samples"
+
+
+def _severity_of(point: ScanPoint) -> float:
+    return severity(point.method, point.settings) or 0.0
+
+
+def _tip(**spot: Any) -> str:
+    """What pyqtgraph shows over the spot under the pointer."""
+    return point_text(spot["data"])
+
+
+def _legend(colours: Colours) -> str:
+    """The methods in their colours."""
+    names = ((getattr(colours, colour), text) for text, colour in _METHODS.values())
+    return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">■</span> {name}' for colour, name in names)

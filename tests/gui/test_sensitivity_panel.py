@@ -1,0 +1,124 @@
+"""The page of a layer's sensitivity: a scan that starts here, its curves, and its points as settings to choose."""
+
+import pytest
+
+from studio.gui.layer_model import HEAT_ROLE, LayerModel
+from studio.gui.layer_table import LayerTable
+from studio.gui.selection import Selection
+from studio.gui.sensitivity_panel import SensitivityPanel, curves_of, point_text
+from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+from tests.gui.conftest import scan_point, scan_points
+
+
+@pytest.fixture
+def with_files(session, tmp_path):
+    test, train = (tmp_path / f"{name}.data.yaml" for name in ("test", "train"))
+    for file in (test, train):
+        file.touch()
+    session.open_model("/models/digits.onnx", test=str(test), train=str(train))
+    return session
+
+
+@pytest.fixture
+def selection():
+    return Selection()
+
+
+@pytest.fixture
+def panel(with_files, selection, theme, qtbot):
+    made = SensitivityPanel(with_files, selection, theme)
+    qtbot.addWidget(made)
+    selection.select(("head",))
+    return made
+
+
+def test_without_a_model_it_says_why_nothing_can_be_scanned(session, selection, theme, qtbot):
+    panel = SensitivityPanel(session, selection, theme)
+    qtbot.addWidget(panel)
+    assert not panel.start.isEnabled()
+    assert panel.start.toolTip() == "Open a model first."
+
+
+def test_a_missing_data_file_is_one_line(opened, selection, theme, qtbot):
+    panel = SensitivityPanel(opened, selection, theme)
+    qtbot.addWidget(panel)
+    panel.start.click()
+    assert panel._state.text() == "digits_test.data.yaml: no such file or directory."
+
+
+def test_a_scan_draws_the_curves_of_the_layer_in_focus(panel, selection):
+    panel.start.click()
+    assert [curve.method for curve in panel.curves] == ["quantize", "prune"]
+    x, y = panel._lines["quantize"].getData()
+    assert list(x) == [0, 1]
+    assert list(y) == [0, -0.25]  # 8 bit first, and downwards is worse
+    assert list(panel._lines["prune"].getData()[0]) == pytest.approx([2.6])
+    assert panel._state.text() == "4 points of 2 layers, each compressed alone"
+    selection.select(("stem",))
+    assert [curve.method for curve in panel.curves] == ["quantize"]
+    assert list(panel._lines["quantize"].getData()[1]) == [-1.5]
+    selection.select(("block1.conv1",))
+    assert panel._hint.text() == "Nothing of this layer has been measured yet."
+
+
+def test_a_click_on_a_point_chooses_its_setting_as_one_step(panel, with_files):
+    panel.start.click()
+    line = panel._lines["prune"]
+    line.sigPointsClicked.emit(line, line.scatter.points(), None)
+    project = with_files.project
+    assert project.settings("head").prune == PruneSettings(ratio=0.5)
+    assert project.history.undo_label == "Set sparsity of head to 50 %"
+    assert panel.marks["prune"].isVisible()
+    assert panel.marks["prune"].value() == pytest.approx(2.6)
+    assert not panel.marks["quantize"].isVisible()
+    with_files.undo()
+    assert not panel.marks["prune"].isVisible()
+
+
+def test_a_scan_in_progress_can_be_cancelled_and_keeps_its_points(panel, engine):
+    engine.hold = True
+    panel.start.click()
+    assert not panel.start.isEnabled()
+    assert panel.start.toolTip() == "A scan is running."
+    panel.cancel.click()
+    assert panel._state.text() == "cancelled"
+    assert panel.start.isEnabled()
+    assert len(panel.curves) == 2
+
+
+def test_the_table_shows_which_layers_mind_most(with_files, theme, qtbot):
+    model = LayerModel(with_files)
+    table = LayerTable(model, Selection(), theme)
+    qtbot.addWidget(table)
+    column = model.column("Alone")
+    assert table.view.isColumnHidden(column)
+    with_files.scan()
+    assert not table.view.isColumnHidden(column)
+    cells = {name: model.index(model.row(name), column) for name in ("head", "stem", "block1.conv1")}
+    assert [cell.data() for cell in cells.values()] == ["−3.00", "−1.50", ""]
+    assert [cell.data(HEAT_ROLE) for cell in cells.values()] == [1.0, 0.5, None]
+
+
+def test_a_setting_stands_between_the_points_or_just_outside():
+    drops = {30: 0.1, 50: 0.4, 70: 2.0}
+    points = tuple(
+        scan_point("head", "prune", f"{percent} %", LayerSettings(prune=PruneSettings(ratio=percent / 100)), drop)
+        for percent, drop in drops.items()
+    )
+    (curve,) = curves_of(points[::-1])
+    assert [point.drop for point in curve.points] == [0.1, 0.4, 2.0]
+    places = [curve.place_of(LayerSettings(prune=PruneSettings(ratio=ratio))) for ratio in (0.5, 0.6, 0.9, 0.1)]
+    assert places == pytest.approx([1.0, 1.5, 2.4, -0.4])
+    assert curve.place_of(LayerSettings(prune=PruneSettings(kind="n_m", n=2, m=4))) is None
+    assert curve.place_of(LayerSettings(quantize=QuantizeSettings())) is None
+
+
+def test_a_rank_chosen_by_another_number_has_no_place():
+    settings = LayerSettings(rank=RankSettings(parameters=0.5))
+    (curve,) = curves_of((scan_point("head", "rank", "50 %", settings, 1.0),))
+    assert curve.place_of(settings) == 0.0
+    assert curve.place_of(LayerSettings(rank=RankSettings(rank=4))) is None
+
+
+def test_a_point_tells_its_change_with_interval_and_samples():
+    assert point_text(scan_points()[2]) == "50 %: −3.00 points (−3.50 … −2.50), 128 samples"
