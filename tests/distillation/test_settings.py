@@ -43,7 +43,7 @@ def run(compressed: CompressedModel, data: Dataset, **settings: object) -> tuple
     ],
 )
 def test_the_loss_falls_with_every_choice(sparse: CompressedModel, data: Dataset, settings: dict[str, object]) -> None:
-    _, points = run(sparse, data, **settings)
+    _, points = run(sparse, data, **{"learning_rate": 0.003, **settings})
     assert points[-1].loss < 0.7 * points[0].loss
     assert max(point.value for point in points if point.value is not None) > points[0].value
 
