@@ -26,7 +26,7 @@ from studio.models.onnx_operators import OPERATORS
 from studio.models.onnx_resize import RESIZING
 from studio.models.onnx_shaping import SHAPING
 from studio.models.onnx_sizes import SIZES, computes_sizes
-from studio.models.onnx_types import DTYPES, input_dtype, type_name
+from studio.models.onnx_types import DTYPES, STORED_DTYPES, input_dtype, type_name
 
 HANDLERS: dict[str, Handler] = {
     kind: handler
@@ -159,15 +159,17 @@ def _constant(tensor: onnx.TensorProto) -> torch.Tensor:
     Raises:
         ModelFileError: of a type that is not supported.
     """
-    if tensor.data_type not in DTYPES:
+    dtypes: dict[int, torch.dtype] = DTYPES | STORED_DTYPES
+    if tensor.data_type not in dtypes:
         kind = type_name(tensor.data_type)
         raise ModelFileError(f"The constant '{tensor.name}' has the type {kind}, which is not supported.")
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
         raise ModelFileError(f"The constant '{tensor.name}' is damaged: {_first_line(error)}") from error
-    dtype = DTYPES[tensor.data_type]
-    return torch.from_numpy(array.astype("float32") if dtype.is_floating_point else array.copy()).to(dtype)
+    dtype = dtypes[tensor.data_type]
+    # copied, for NumPy's array may be a view of the file, and four bits are widened to eight
+    return torch.from_numpy(array.astype(str(dtype).removeprefix("torch.")))
 
 
 def _translate(bench: Workbench, op: Operator) -> None:

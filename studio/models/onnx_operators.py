@@ -83,6 +83,14 @@ def binary(bench: Workbench, op: Operator) -> Any:
     return bench.call(_BINARY[op.type], bench.tensor(op, 0), bench.tensor(op, 1))
 
 
+@OPERATORS("DequantizeLinear")
+def dequantize(bench: Workbench, op: Operator) -> Any:
+    """Integers as the floats they stand for; those of a quantized weight are constants, which become a plain weight."""
+    scale = bench.tensor(op, 1)
+    axis, block_size = op.get("axis", 1), op.get("block_size", 0)
+    return bench.call(operators.dequantize, bench.tensor(op, 0), scale, bench.tensor(op, 2), axis, block_size)
+
+
 @OPERATORS(*_VARIADIC, "Mean")
 def variadic(bench: Workbench, op: Operator) -> Any:
     """Element by element over any number of inputs."""

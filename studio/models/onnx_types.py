@@ -21,6 +21,9 @@ DTYPES: dict[int, torch.dtype] = {
     TensorProto.BOOL: torch.bool,
 }
 
+#: Types that only constants have: torch has nothing so small, and their values fit into a byte.
+STORED_DTYPES: dict[int, torch.dtype] = {TensorProto.INT4: torch.int8, TensorProto.UINT4: torch.uint8}
+
 
 def torch_dtype(op: Operator, element_type: int) -> torch.dtype:
     """The torch dtype of an ONNX element type.

@@ -137,6 +137,26 @@ def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype)
 
 
+def dequantize(x: Tensor, scale: Tensor, zero_point: Tensor | None, axis: int, block_size: int) -> Tensor:
+    """What integers stand for, ``(x − zero_point) · scale``.
+
+    Args:
+        x: integers.
+        scale: a single one, one for each place along `axis`, or with blocks one for every `block_size` places there.
+        zero_point: of the shape of `scale`; None for 0.
+        axis: along which scales differ.
+        block_size: 0 without blocks.
+    """
+
+    def spread(values: Tensor) -> Tensor:
+        if block_size:
+            return values.repeat_interleave(block_size, axis).narrow(axis, 0, x.shape[axis])
+        return values.reshape([-1 if place == axis % x.dim() else 1 for place in range(x.dim())]) if x.dim() else values
+
+    shifted = x.float() if zero_point is None else x.float() - spread(zero_point).float()
+    return shifted * spread(scale)
+
+
 def divide(x: Tensor, y: Tensor) -> Tensor:
     """True division, or for integers division that rounds towards zero."""
     if x.is_floating_point() or y.is_floating_point():

@@ -73,6 +73,21 @@ def test_every_method_gives_the_predicted_bytes_and_the_previewed_outputs(networ
         assert abs(predicted - len(content)) <= 4
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_was_exported_opens_again_and_gives_the_same_outputs(network, make_model, tmp_path):
+    model = make_model(network)
+    x = model.example(5)
+    for first in range(0, len(METHODS), len(model.info.layers)):
+        compressed = compress(model, _mixed(model, first))
+        content = onnx_bytes(compressed.graph, model.info)
+        path = tmp_path / f"{first}.onnx"
+        path.write_bytes(content)
+        again = open_model(path)
+        np.testing.assert_allclose(again.graph(*x).detach(), _run(content, x[0]), atol=2e-6)
+        whole = {layer.name for layer in model.info.layers} - set(compressed.factors)
+        assert whole <= {layer.name for layer in again.info.layers}
+
+
 @pytest.mark.parametrize("form", ["spatial", "tucker"])
 @pytest.mark.parametrize("behind", [{}, {"prune": {"ratio": 0.4}, "quantize": {"weight_bits": 4}}])
 @pytest.mark.parametrize("network", ["convolutions", "waves"])
