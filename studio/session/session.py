@@ -144,6 +144,7 @@ class Session:
             then(project)
             self._autosave.write(project)
             self._costs.begin(project)
+            self.scans.load(project)
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
             self._announce("model", "data", "recipe")
 

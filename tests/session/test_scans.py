@@ -66,6 +66,16 @@ def test_points_of_a_project_that_is_no_longer_open_are_not_shown(
     assert with_data.scans.scan is None
 
 
+def test_another_model_does_not_show_the_points_of_the_one_before(
+    with_data: Session, engines: list[Any], tmp_path: Path
+):
+    with_data.scan()
+    engines[-1].of(ScanLayers)[0].publish(POINT)
+    assert with_data.scans.scan is not None
+    with_data.open_model(str(tmp_path / "another.onnx"))
+    assert with_data.scans.scan is None
+
+
 def test_a_paused_scan_goes_on_with_the_same_file(with_data: Session, engines: list[Any]):
     job = with_data.scan()
     first = engines[-1].of(ScanLayers)[0].request
