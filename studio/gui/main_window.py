@@ -21,6 +21,7 @@ from studio.gui.layer_model import LayerModel
 from studio.gui.layer_panel import LayerPanel
 from studio.gui.layer_table import LayerTable
 from studio.gui.notice import NoticeBar
+from studio.gui.options_section import OptionsSection
 from studio.gui.palette import CommandPalette
 from studio.gui.selection import Selection
 from studio.gui.sensitivity_panel import SensitivityPanel
@@ -79,6 +80,7 @@ class MainWindow(QMainWindow):
         self.layer = LayerPanel(session, self.selection, theme)
         self.sensitivity = SensitivityPanel(session, self.selection, theme)
         self.settings = SettingsPanel(session, self.selection)
+        self.options = OptionsSection(session)
         self.distill = DistillPanel(session, theme)
         self.graph = GraphPanel(theme)
         self.variants = VariantsPanel(session.variants, theme, self.commands.keep_variant)
@@ -111,7 +113,7 @@ class MainWindow(QMainWindow):
         self.setCorner(Qt.Corner.BottomRightCorner, _RIGHT)
         self.docks = [
             self._dock("Layers", self.layers, _LEFT),
-            self._dock("Settings", self.settings, _RIGHT),
+            self._dock("Settings", _stack(self.settings, self.options), _RIGHT),
             self._dock("Variants and jobs", self.bottom, _BOTTOM),
         ]
         self.docks[2].setTitleBarWidget(QWidget())  # its tabs are title enough

@@ -5,9 +5,10 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout, QWidget
 
-from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.labels import ElidedLabel, label
 from studio.gui.method_section import MethodSection
 from studio.gui.methods import ChannelForm, PruneForm, QuantizeForm, RankForm
+from studio.gui.remarks import Remarks
 from studio.gui.savings import coupling_notes, method_saving
 from studio.gui.selection import Selection
 from studio.gui.text import bytes_text, kind_text, ratio_text, shape_text
@@ -38,6 +39,7 @@ class SettingsPanel(QScrollArea):
     Attributes:
         sections: the method sections by field of `LayerSettings`.
         keep: the switch that leaves the layers as they are.
+        notes: why the size does not move as one might think.
     """
 
     def __init__(self, session: Session, selection: Selection) -> None:
@@ -48,9 +50,7 @@ class SettingsPanel(QScrollArea):
         self._detail = label("", "detail", wrap=True)
         self._size = label("", "detail", wrap=True)
         self._size.setAccessibleName("Size of the selection")
-        self._notes = label("", "detail", wrap=True)
-        self._notes.setAccessibleName("Remarks on the size")
-        set_tone(self._notes, "warn")
+        self.notes = Remarks("Remarks on the size")
         self.keep = QCheckBox("&Keep as it is")
         self.keep.setToolTip(str(LayerSettings.model_fields["keep"].description))
         self.keep.clicked.connect(lambda on: self._edit("keep", on, merge=False))
@@ -73,7 +73,7 @@ class SettingsPanel(QScrollArea):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(8, 8, 12, 8)
         layout.setSpacing(8)
-        for widget in (self._title, self._detail, self._size, self._notes, self.keep, *self.sections.values()):
+        for widget in (self._title, self._detail, self._size, self.notes, self.keep, *self.sections.values()):
             layout.addWidget(widget)
         layout.addStretch(1)
         self.setWidget(page)
@@ -141,9 +141,7 @@ class SettingsPanel(QScrollArea):
         """Why a number does not move as one might think, each remark once."""
         cost = self._session.cost
         costs = [cost.layers[layer.name] for layer in layers] if cost is not None else []
-        notes = list(dict.fromkeys(note for layer_cost in costs for note in layer_cost.notes))
-        self._notes.setText("\n".join(note[:1].upper() + note[1:] for note in notes))
-        self._notes.setVisible(bool(notes))
+        self.notes.show_remarks([note for layer_cost in costs for note in layer_cost.notes])
 
     def _show_section(
         self, name: str, section: MethodSection, layers: list[Layer], chosen: dict[str, LayerSettings]
@@ -165,7 +163,7 @@ class SettingsPanel(QScrollArea):
             notes += [f"No activations: {reason}." for reason in sorted({one.methods["activations"] for one in barred})]
         if len(able) < len(layers) and able:
             notes.append(f"Applies to {len(able)} of {len(layers)} layers.")
-        section.show_state(on, self._reason(name, layers, chosen), saving, "\n".join(notes))
+        section.show_state(on, self._reason(name, layers, chosen), saving, notes)
 
     def _choice(self, layer: Layer, name: str, chosen: dict[str, LayerSettings]) -> Any:
         """What is chosen for a layer; channels are chosen for all layers that lose them together."""

@@ -15,6 +15,7 @@ QMenuBar::item:selected { background: $selection; }
 
 QLabel[role="caption"] { color: $muted; font-weight: 600; }
 QLabel[role="detail"], QLabel[role="reason"] { color: $muted; }
+QLabel:disabled { color: $muted; }
 QLabel[role="value"] { font-size: 17px; font-weight: 600; }
 QLabel[role="title"] { font-size: 26px; font-weight: 600; }
 QLabel[role="heading"] { font-weight: 600; }
@@ -24,6 +25,7 @@ QLabel[tone="bad"] { color: $bad; }
 QLabel[tone="stale"] { color: $muted; }
 
 QFrame[role="card"] { background: $base; border: 1px solid $border; border-radius: 8px; }
+QFrame[role="footer"] { border: none; border-top: 1px solid $border; }
 QFrame[role="notice"] { background: $selection; border: 1px solid $accent; border-radius: 6px; }
 QFrame[role="drop"] { background: $base; border: 2px dashed $border; border-radius: 12px; }
 QFrame[role="drop"][active="true"] { border-color: $accent; background: $selection; }
@@ -84,6 +86,7 @@ QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; 
 QCheckBox:focus { color: $accent; }
 QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$check"); }
 QCheckBox::indicator:disabled { background: $window; border-color: $border; }
+QCheckBox::indicator:checked:disabled { background: $muted; border-color: $muted; }
 
 QScrollBar { background: transparent; border: none; }
 QScrollBar:vertical { width: 10px; }

@@ -92,6 +92,10 @@ class Recipe(Settings):
             recipe = recipe.with_layer(name, chosen)
         return recipe
 
+    def with_options(self, **options: Any) -> "Recipe":
+        """A recipe with some of its options changed."""
+        return self.model_copy(update={"options": self.options.model_copy(update=options)})
+
     def without_activations(self) -> "Recipe":
         """The recipe with activations left as they are, which makes no difference to weights fitted layer by layer."""
 

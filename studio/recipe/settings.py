@@ -250,6 +250,7 @@ class Options(Settings):
         default="sequential",
         title="Fit",
         description="Each layer alone, or each on what the compressed layers before it give.",
+        json_schema_extra={"labels": {"layer": "each layer alone", "sequential": "in sequence"}},
     )
     bias_correction: bool = Field(
         default=True,

@@ -90,7 +90,7 @@ class Project:
         """
         recipe = recipe or self.recipe
         if fit is not None:
-            recipe = recipe.model_copy(update={"options": recipe.options.model_copy(update={"fit": fit})})
+            recipe = recipe.with_options(fit=fit)
         calibration = self.calibration.path if self.calibration else None
         return Source(self.info.path, recipe, self.weights, calibration, self.info.skeleton)
 

@@ -202,6 +202,11 @@ class Session:
         settings = {name: project.settings(name).model_copy(update=methods) for name in names}
         self._choose(Choice(project.recipe.with_layers(settings), project.weights), label, merge, names)
 
+    def edit_options(self, label: str, merge: str | None = None, **options: Any) -> None:
+        """Changes how the recipe is carried out, as one step; see `edit_layers`."""
+        project = self._required()
+        self._choose(Choice(project.recipe.with_options(**options), project.weights), label, merge, [])
+
     def finish_edit(self) -> None:
         """Ends a merged edit: the hand has let go."""
         if self.project is not None:
