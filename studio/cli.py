@@ -21,6 +21,7 @@ import typer
 from studio import __version__
 from studio.analysis.views import Spectrum
 from studio.cli_engine import ask, cost_of, new_engine, source_of
+from studio.cli_latency import WithLatency, latency, latency_of
 from studio.cli_options import (
     Calibration,
     DataPath,
@@ -149,6 +150,7 @@ def evaluate(
     skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
+    with_latency: WithLatency = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model, or what a recipe makes of it."""
@@ -159,6 +161,7 @@ def evaluate(
     if recipe is not None:
         plain["bytes"] = cost_of(engine, info, source.recipe, result.factors).bytes
         plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}
+    plain |= latency_of(engine, source) if with_latency else {}
     print_answer(plain, as_json, lambda: print_result(result, plain["bytes"]))
 
 
@@ -173,6 +176,7 @@ def compress(
     skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
+    with_latency: WithLatency = False,
     as_json: Json = False,
 ) -> None:
     """Apply a recipe, write the file and prove that it behaves as predicted."""
@@ -180,7 +184,7 @@ def compress(
     source, info = source_of(engine, model, skeleton, recipe, data, calibration)
     report = ask(engine, Export(source, out_path, data, samples, seed, format_))
     cost = cost_of(engine, info, source.recipe, report.factors)
-    plain = {
+    plain: dict[str, Any] = {
         "out": report.out,
         "bytes": {"before": report.before, "predicted": report.predicted, "after": report.after},
         "metric": {
@@ -201,6 +205,7 @@ def compress(
         ],
         "verified": report.verified,
     }
+    plain |= latency_of(engine, source) if with_latency else {}
     print_answer(plain, as_json, lambda: print_report(report))
 
 
@@ -282,6 +287,7 @@ def demo(
 
 
 cli.command()(scan)
+cli.command()(latency)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from studio.distillation.settings import DistillOutcome
 from studio.evaluation.feasibility import feasibility
 from studio.evaluation.result import Measurement, Result
 from studio.evaluation.sensitivity import Scan
+from studio.export.latency import Latency, Timing
 from studio.export.report import ExportReport
 from studio.models.layer import Layer, ModelInfo
 from studio.progress import Progress, Report
@@ -135,6 +136,26 @@ def print_result(result: Result, size: int) -> None:
         drop = result.drop
         out.print(f"original {result.original.value:.2f}, drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})")
     out.print(f"{size:,} bytes")
+
+
+def print_latency(found: Latency) -> None:
+    """Milliseconds of the whole and of each layer, the longest first."""
+    table = Table("layer", title=f"{found.runtime}, {found.threads} threads, batch {found.batch}")
+    for heading in ("ms", "share", "original, ms"):
+        table.add_column(heading, justify="right")
+    for name in sorted(found.layers, key=lambda name: -found.layers[name]):
+        before = found.original_layers.get(name)
+        known = "–" if before is None else f"{before:.4f}"
+        table.add_row(name, f"{found.layers[name]:.4f}", f"{100 * (found.share(name) or 0):.1f} %", known)
+    table.add_row("outside the layers", f"{found.rest:.4f}", "", f"{found.original_rest:.4f}")
+    out.print(table)
+    out.print(f"latency {_timing(found.now)}; original {_timing(found.original)}")
+    faster = found.faster
+    out.print(f"{faster.value:.2f} times as fast as the original ({faster.low:.2f} to {faster.high:.2f})")
+
+
+def _timing(timing: Timing) -> str:
+    return f"{timing.ms:.3f} ms ({timing.low:.3f} to {timing.high:.3f}, {timing.runs:,} runs)"
 
 
 def print_report(report: ExportReport) -> None:

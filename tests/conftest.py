@@ -6,7 +6,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from pathlib import Path
+
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from torch import fx
 
 from studio.compression.walk import execute
@@ -31,3 +36,25 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(replay, "execute", noted)
     return names
+
+
+@pytest.fixture
+def two_layers(tmp_path: Path) -> Path:
+    """A model of the linear layers ``first`` and ``second``, small enough to be written in no time."""
+    random, shapes = np.random.default_rng(0), {"first": (16, 8), "second": (4, 16)}
+    arrays = {f"{name}.weight": random.normal(size=shape) for name, shape in shapes.items()}
+    arrays |= {f"{name}.bias": random.normal(size=shape[:1]) for name, shape in shapes.items()}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "first.weight", "first.bias"], ["a"], transB=1),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Gemm", ["b", "second.weight", "second.bias"], ["y"], transB=1),
+        ],
+        "two",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()],
+    )
+    path = tmp_path / "two.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
+    return path

@@ -11,9 +11,11 @@ from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.evaluation.result import Result
 from studio.evaluation.sensitivity import Scan
+from studio.export.latency import Latency, LatencySettings, TimeTable
 from studio.export.report import ExportReport
 from studio.models.layer import ModelInfo
 from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 
@@ -177,3 +179,32 @@ class Export(Request[ExportReport]):
     samples: int | None = None
     seed: int = 0
     format: str = "onnx"
+
+
+@dataclass(frozen=True)
+class MeasureLatency(Request[Latency]):
+    """Times a compressed model in ONNX Runtime beside the original, with what each layer takes.
+
+    Attributes:
+        source: what to time; how its layers are fitted makes no difference but to the form of a rank.
+        settings: how to measure.
+    """
+
+    source: Source
+    settings: LatencySettings
+
+
+@dataclass(frozen=True)
+class TimeSettings(Request[TimeTable]):
+    """Times every layer under each of several settings, in one run a setting with all layers set alike.
+
+    Attributes:
+        source: the original, the calibration data and the recipe's options; what the recipe does to layers counts for
+            nothing. Activations are rounded only where there is calibration data.
+        choices: settings by a name of the caller's; a layer that cannot take one is left as it is.
+        settings: how to measure.
+    """
+
+    source: Source
+    choices: Mapping[str, LayerSettings]
+    settings: LatencySettings

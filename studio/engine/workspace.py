@@ -32,15 +32,18 @@ from studio.engine.requests import (
     Distill,
     Export,
     MeasureExportSize,
+    MeasureLatency,
     OpenModel,
     Preview,
     Request,
     ScanLayers,
     Source,
+    TimeSettings,
     ViewSpectra,
     ViewSpectrum,
     ViewWeights,
 )
+from studio.engine.timings import time_table, uniform, written, written_original
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.data import Dataset, open_data
@@ -50,15 +53,18 @@ from studio.evaluation.result import Result
 from studio.evaluation.scan import Course, scan
 from studio.evaluation.sensitivity import Scan, ScanPoint, scan_key
 from studio.export.export import export
+from studio.export.latency import Latency, TimeTable
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
 from studio.export.target import check_target
+from studio.export.timing import measure_latency
 from studio.files import file_version
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
 from studio.models.open import open_model
 from studio.progress import Progress, Report, silent
 from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings
 
 Answer = TypeVar("Answer")
 Made = TypeVar("Made")
@@ -98,6 +104,7 @@ class Workspace:
         self._references = Memory(4)
         self._replays = Memory(3)
         self._calibrations = Memory(2)
+        self._files = Memory(2)
         # a sequential fit takes long: kept apart, it does not hold up the layer fit that the window looks at
         self._compressed = {"layer": Memory(3), "sequential": Memory(2)}
         self._last: dict[Hashable, CompressedModel] = {}
@@ -227,6 +234,33 @@ class Workspace:
             format=request.format,
             report=report,
         )
+
+    @_answer.register
+    def _(self, request: MeasureLatency, report: Report, _publish: Publish) -> Latency:
+        source, model = request.source, self._model(request.source.model, request.source.skeleton)
+        files = [self._original_file(model)]
+        compressed = self._compress(source, report)
+        if compressed.settings or source.weights:
+            report(Progress(0, None, "Writing the compressed model"))
+            same = (model.info.fingerprint, source.weights, source.calibration, _key(source.recipe))
+            files.append(self._files.get(same, lambda: written(compressed)))
+        return measure_latency(model, files, request.settings, report)
+
+    @_answer.register
+    def _(self, request: TimeSettings, report: Report, _publish: Publish) -> TimeTable:
+        source, model = request.source, self._model(request.source.model, request.source.skeleton)
+
+        def compressed(choice: LayerSettings) -> CompressedModel:
+            recipe = uniform(model.info.layers, choice, source.recipe.options)
+            if choice.quantize is None or not choice.quantize.activation_bits:
+                return compress(model, recipe)  # how weights are fitted takes time and changes none
+            learnt = self._learnt(source, model, report)
+            return compress(model, recipe if learnt else recipe.without_activations(), calibration=learnt)
+
+        return time_table(model, self._original_file(model), request.choices, compressed, request.settings, report)
+
+    def _original_file(self, model: Model) -> bytes:
+        return self._files.get(model.info.fingerprint, lambda: written_original(model))
 
     def _model(self, path: str, skeleton: str | None, report: Report = silent) -> Model:
         key = (file_version(path), file_version(skeleton) if skeleton else None)

@@ -72,6 +72,22 @@ def mean_interval(values: Array) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def median_interval(values: Array) -> tuple[float, float]:
+    """Interval of the median of what `values` are drawn from, whatever its distribution, from their order alone.
+
+    The k-th smallest and the k-th largest of n values hold the median unless fewer than k of them lie on one side of
+    it: Binomial(n, ½) tells how likely that is (W. Thompson, On confidence ranges for the median and other expectation
+    distributions for populations of unknown distribution form, Annals of Mathematical Statistics 7 (1936) 122-128).
+    Fewer than six values cannot hold it with 95 %: the interval is unbounded.
+    """
+    count = len(values)
+    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, count, 0.5))  # at most so many below with more than 2.5 %
+    if rank < 1:
+        return -math.inf, math.inf
+    ordered = np.sort(values)
+    return float(ordered[rank - 1]), float(ordered[count - rank])
+
+
 def _likely_fixed(broken: int, fixed: int, count: int, delta: float) -> float:
     """Maximum-likelihood share of fixed samples among all whose drop is `delta` (Tango 1998, eq. 6)."""
     b = -broken - fixed + (2 * count - broken + fixed) * delta

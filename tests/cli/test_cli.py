@@ -377,3 +377,19 @@ def test_scan_prints_a_point_for_every_setting_and_goes_on_with_its_file(answer:
     assert len(found["points"]) == 9
     assert found["seconds"] > 0
     assert answer("scan", digits.model, *options)["points"] == found["points"]
+
+
+def test_latency_tells_the_whole_and_each_layer(answer: Any, two_layers: Path):
+    found = answer("latency", two_layers, "--seconds", "0.05", "--batch", "2")
+    assert set(found) == {"latency", "original", "faster", "threads", "batch", "runtime", "layers", "rest"}
+    assert set(found["latency"]) == {"ms", "low", "high", "runs"}
+    assert {layer["name"] for layer in found["layers"]} == {"first", "second"}
+    taken = sum(layer["ms"] for layer in found["layers"]) + found["rest"]["ms"]
+    assert taken == pytest.approx(found["latency"]["ms"])
+    assert found["batch"] == 2
+
+
+def test_a_batch_of_none_is_refused(studio: Run, digits: Sample):
+    status, _, err = studio("latency", digits.model, "--batch", "0")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--batch" in err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
+from studio.evaluation.intervals import mean_interval, median_interval, paired_drop_interval, proportion_interval
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (7, 10), (10, 10), (112, 128)])
@@ -106,3 +106,14 @@ def test_the_interval_of_a_mean_is_student_s() -> None:
 
 def test_one_value_says_nothing_of_how_far_others_lie() -> None:
     assert mean_interval(np.array([3.0])) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize(("count", "first"), [(6, 1), (8, 1), (9, 2), (20, 6)])  # tables of the sign test
+def test_a_median_s_interval_reaches_from_one_ordered_value_to_its_opposite(count: int, first: int) -> None:
+    values = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
+    assert median_interval(values) == (first, count + 1 - first)
+    assert sum(comb(count, k) for k in range(first)) / 2**count < 0.025
+
+
+def test_five_values_do_not_hold_a_median_with_confidence() -> None:
+    assert median_interval(np.arange(5.0)) == (-np.inf, np.inf)
