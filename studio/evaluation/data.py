@@ -13,9 +13,13 @@ from studio.errors import DataError
 from studio.evaluation.arrays import Array, Indices, read_arrays
 from studio.evaluation.description import load_description
 from studio.evaluation.inputs import Input, input_specs, match_input
-from studio.evaluation.metrics import default_metric
+from studio.evaluation.metric_kinds import METRIC_KINDS
+from studio.evaluation.metrics import SINGLE, default_metric
 from studio.evaluation.order import stratified_order
 from studio.models.layer import ModelInfo
+
+#: Metrics of labels that are classes, one for each sample.
+BY_CLASS = ("top1", "top5", "auroc")
 
 
 class Dataset:
@@ -134,11 +138,11 @@ def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
         match_input(path, name, array, described, spec) for name, array, spec in zip(names, arrays, specs, strict=False)
     ]
     classes = None if labels is None else _classes(path, labels, info)
-    metric = described.metric or default_metric(labels)
-    if metric.startswith("top") and classes is None:
+    metric = described.metric or default_metric(labels, _dimensions(info))
+    if metric in BY_CLASS and classes is None:
         raise DataError(f"{path}: metric: {metric} needs whole numbers as labels, one for each sample.")
-    if metric == "mse" and labels is None:
-        raise DataError(f"{path}: metric: mse needs labels; name their array in 'label'.")
+    if METRIC_KINDS[metric].against == "labels" and labels is None:
+        raise DataError(f"{path}: metric: {metric} needs labels; name their array in 'label'.")
     return Dataset(
         path.name.removesuffix(".yaml").removesuffix(".data"),
         inputs,
@@ -173,6 +177,14 @@ def _classes(path: Path, labels: Array, info: ModelInfo | None) -> int | None:
         known = f"the model has the classes 0 to {outputs - 1}" if outputs else "classes are counted from 0"
         raise DataError(f"{path}: holds the label {given}, but {known}.")
     return outputs if outputs is not None and outputs > 1 else high + 1
+
+
+def _dimensions(info: ModelInfo | None) -> int | None:
+    """Dimensions of the model's output as `default_metric` takes them."""
+    if info is None or not info.outputs:
+        return None
+    shape = info.outputs[0].shape
+    return SINGLE if all(size == 1 for size in shape[1:]) else len(shape)
 
 
 def _content(path: Path, source: Path) -> str:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from studio.errors import DataError, did_you_mean
-from studio.evaluation.metrics import METRICS
+from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.recipe.settings import Settings
 
 #: A description is a few hundred bytes; anything far larger is another kind of file.
@@ -54,8 +54,8 @@ class DataDescription(Settings):
     @field_validator("metric")
     @classmethod
     def _known(cls, metric: str | None) -> str | None:
-        if metric is not None and metric not in METRICS:
-            raise ValueError(f"must be one of {', '.join(METRICS)}{did_you_mean(metric, METRICS)}")
+        if metric is not None and metric not in METRIC_KINDS:
+            raise ValueError(f"must be one of {', '.join(METRIC_KINDS)}{did_you_mean(metric, METRIC_KINDS)}")
         return metric
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx
 
 from studio.evaluation.arrays import Array, Indices
-from studio.evaluation.intervals import mean_interval, paired_drop_interval, proportion_interval
 from studio.evaluation.metrics import METRICS, Metric
 from studio.evaluation.predict import Forgetful, HasOutputs, Predict, torch_predict
 from studio.evaluation.random_input import DEFAULT_COUNT, RandomInput
@@ -134,8 +133,8 @@ def measure(
         reference = Reference(reference)
     measured = predict if isinstance(predict, HasOutputs) else Forgetful(predict)
     metric = METRICS[data.metric]
-    if metric.against == "original" and reference is None:
-        raise ValueError("agreement needs the original as reference")
+    if reference is None and (metric.against == "original" or not data.labelled):
+        raise ValueError(f"{metric.name} without labels needs the original as reference")
     total = min(samples or len(data), len(data))
     tally = _Tally(metric, total, data.labelled, fit)
     order = data.order(seed)[:total]
@@ -167,7 +166,7 @@ class _Tally:
 
     def add(self, output: Tensor, original: Tensor | None, labels: Tensor | None) -> None:
         """Scores a batch of outputs ``[batch, …]``."""
-        if self._metric.against == "labels" and labels is not None:
+        if self._metric.against != "original" and labels is not None:
             self._scores.append(self._metric.score(output, labels))
             if original is not None:
                 self._original.append(self._metric.score(original, labels))
@@ -194,25 +193,16 @@ class _Tally:
 
 
 def _measurement(metric: Metric, scores: Array) -> Measurement:
-    count = len(scores)
-    if not metric.is_share:
-        low, high = mean_interval(scores)
-        return Measurement(metric.name, float(scores.mean()), max(low, 0.0), high, count)
-    right = int(scores.sum())
-    low, high = proportion_interval(right, count)
-    return Measurement(metric.name, 100 * right / count, 100 * low, 100 * high, count)
+    value, low, high = metric.summary.value(scores)
+    return Measurement(metric.name, value, low if metric.name == "cosine" else max(low, 0.0), high, len(scores))
 
 
 def _drop(metric: Metric, scores: Array, original: Array) -> Measurement:
     """How much worse than the original, from the differences sample by sample."""
-    count = len(scores)
-    worse = original - scores if metric.higher_is_better else scores - original
-    if not metric.is_share:
-        low, high = mean_interval(worse)
-        return Measurement(metric.name, float(worse.mean()), low, high, count)
-    broken, fixed = int((worse > 0).sum()), int((worse < 0).sum())
-    low, high = paired_drop_interval(broken, fixed, count)
-    return Measurement(metric.name, 100 * (broken - fixed) / count, 100 * low, 100 * high, count)
+    gain, low, high = metric.summary.gain(scores, original)
+    if metric.higher_is_better:
+        gain, low, high = -gain, -high, -low
+    return Measurement(metric.name, gain + 0.0, low, high, len(scores))
 
 
 def _sqnr_db(signal: float, noise: float) -> float:

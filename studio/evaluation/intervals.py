@@ -5,6 +5,7 @@ samples but does not vanish when the data set ends.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
@@ -14,6 +15,10 @@ from studio.evaluation.arrays import Array
 
 #: Probability that an interval holds the true value.
 CONFIDENCE = 0.95
+
+#: Resamples of a bootstrap, and the most groups of samples they are drawn from, which bound its cost.
+RESAMPLES = 1000
+GROUPS = 2000
 
 #: Distance from the measured drop at which its bounds are sought: without flips the drop itself is a false solution.
 _APART = 1e-9
@@ -59,17 +64,35 @@ def paired_drop_interval(broken: int, fixed: int, count: int) -> tuple[float, fl
     return low, high
 
 
-def mean_interval(values: Array) -> tuple[float, float]:
-    """Student's t interval of the mean of `values`; unbounded below two values.
+def bootstrap_interval(sums: Array, value: Callable[[Array], Array]) -> tuple[float, float]:
+    """Percentile interval of a value that follows from sums over the samples; unbounded below two samples.
 
-    Student, The probable error of a mean, Biometrika 6 (1908) 1-25.
+    Samples are drawn with replacement, all numbers of one together, so that numbers of two models stay paired and
+    tokens of one text, which depend on each other, stay together. Many samples are drawn in groups, whose sums they
+    are: B. Efron and R. Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
+
+    Args:
+        sums: numbers of each sample ``[samples, numbers]``.
+        value: from sums ``[…, numbers]`` to values ``[…]``.
     """
-    count = len(values)
+    count = len(sums)
     if count < 2:
         return -math.inf, math.inf
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(np.std(values, ddof=1)) / math.sqrt(count)
-    mean = float(np.mean(values))
-    return mean - half, mean + half
+    if count > GROUPS:
+        sums = np.add.reduceat(sums, np.linspace(0, count, GROUPS, endpoint=False).astype(int))
+    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
+    totals = np.stack([column[drawn].sum(1) for column in sums.T], 1)
+    values = value(totals)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, (tail, 1 - tail)) if np.isfinite(values).all() else (values.min(), values.max())
+    return float(low), float(high)
+
+
+def normal_interval(value: float, influence: Array) -> tuple[float, float]:
+    """Interval of a value by each sample's influence on it ``[samples]``, whose mean over many samples is normal."""
+    count = len(influence)
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * float(np.sqrt(np.square(influence).sum())) / count
+    return value - half, value + half
 
 
 def median_interval(values: Array) -> tuple[float, float]:

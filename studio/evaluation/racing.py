@@ -1,5 +1,6 @@
 """When a candidate of a scan need not be measured any further."""
 
+from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.result import Result
 
 #: A share metric's drop is known well enough when half its interval is narrower than this many points …
@@ -18,5 +19,5 @@ def is_decided(result: Result) -> bool:
     if drop is None:
         return False
     half = (drop.high - drop.low) / 2
-    narrow = NARROW if result.metric.name.startswith("top") else 0.0
+    narrow = NARROW if METRIC_KINDS[result.metric.name].unit == "%" else 0.0
     return half <= max(narrow, RELATIVE * abs(drop.value))

@@ -11,8 +11,8 @@ class Measurement:
     """A metric's value with its interval.
 
     Attributes:
-        name: ``top1``, ``top5``, ``mse``, ``agreement`` or ``sqnr``.
-        value: in the metric's unit: percent for accuracies and agreement, dB for sqnr, the data's unit² for mse.
+        name: one of `studio.evaluation.metric_kinds.METRIC_KINDS`, or ``sqnr``.
+        value: in the metric's unit: percent for accuracies, AUROC and agreement, dB for sqnr, the data's unit² for mse.
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
         samples: how many samples were measured.

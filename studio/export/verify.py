@@ -115,7 +115,7 @@ def check(comparison: Comparison, predicted: int, after: int, *, rounded: bool =
 
 
 def _metric_tolerance(measurement: Measurement, rounded: bool) -> float:
-    if not METRICS[measurement.name].is_share:
+    if not METRICS[measurement.name].unit:
         return (ROUNDED_TOLERANCE if rounded else SHARE_TOLERANCE) * abs(measurement.value)
     flips = ROUNDED_FLIPS if rounded else 0
     return max(POINT_TOLERANCE, 100 * (flips + 0.5) / measurement.samples)  # and half a sample for last bits

@@ -1,5 +1,6 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
+from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.result import Measurement
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
@@ -7,14 +8,8 @@ from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSetting
 #: Typographic minus: as wide as the plus sign, so columns of differences line up.
 MINUS = "−"
 
-_METRIC_NAMES = {
-    "top1": "Accuracy",
-    "top5": "Top-5 accuracy",
-    "agreement": "Agreement with the original",
-    "mse": "Mean squared error",
-    "sqnr": "Output SQNR",
-}
-_PERCENT_METRICS = frozenset({"top1", "top5", "agreement"})
+_METRIC_NAMES = {name: kind.title for name, kind in METRIC_KINDS.items()} | {"sqnr": "Output SQNR"}
+_PERCENT_METRICS = frozenset(name for name, kind in METRIC_KINDS.items() if kind.unit == "%")
 
 _KIND_NAMES = {"linear": "Linear", "embedding": "Embedding"}
 
@@ -86,11 +81,13 @@ def measurement_text(measurement: Measurement) -> str:
 
 
 def drop_text(drop: Measurement) -> str:
-    """A paired drop: ``"−0.70 ± 0.30 points"``; a gain gets a plus sign."""
+    """What a paired drop does to the value: ``"−0.70 ± 0.30 points"``; a larger error gets a plus sign."""
     half = (drop.high - drop.low) / 2
-    sign = MINUS if drop.value > 0 else "+" if drop.value < 0 else ""
-    unit = " points" if drop.name in _PERCENT_METRICS else ""
-    return f"{sign}{abs(drop.value):.2f} ± {half:.2f}{unit}"
+    falls = (drop.value > 0) == METRIC_KINDS[drop.name].higher_is_better
+    sign = "" if drop.value == 0 else MINUS if falls else "+"
+    if drop.name in _PERCENT_METRICS:
+        return f"{sign}{abs(drop.value):.2f} ± {half:.2f} points"
+    return f"{sign}{abs(drop.value):.3g} ± {half:.2g}"
 
 
 def drop_short(drop: Measurement) -> str:

@@ -100,6 +100,26 @@ def test_mse_drops_by_the_mean_of_paired_differences(make_data: MakeData) -> Non
     assert result.drop.low <= result.drop.value <= result.drop.high
 
 
+def test_a_drop_of_perplexity_is_how_much_it_rises(make_data: MakeData) -> None:
+    rows = np.log(np.tile([0.5, 0.25, 0.25], (40, 1)))
+    data = make_data(rows, np.repeat([0, 1], 20), metric="perplexity")
+
+    result = measure(lambda inputs: torch.zeros_like(inputs[0]), data, reference=echo)
+
+    assert result.original is not None
+    assert result.drop is not None
+    assert result.original.value == pytest.approx(8**0.5, rel=1e-6)
+    assert result.metric.value == pytest.approx(3.0, rel=1e-6)
+    assert result.drop.value == pytest.approx(3 - 8**0.5, rel=1e-5)
+    assert result.drop.low < result.drop.value < result.drop.high
+
+
+def test_cosine_similarity_needs_no_labels(make_data: MakeData) -> None:
+    result = measure(reverse, make_data(logits([0, 1, 1, 2]), metric="cosine"), reference=echo)
+
+    assert (result.metric.name, result.metric.value, result.labelled) == ("cosine", 0.5, False)
+
+
 def test_unlabelled_data_are_measured_by_agreement(make_data: MakeData) -> None:
     result = measure(reverse, make_data(logits([0, 1, 1, 2])), reference=echo)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studio.evaluation.intervals import mean_interval, median_interval, paired_drop_interval, proportion_interval
+from studio.evaluation.intervals import bootstrap_interval, median_interval, paired_drop_interval, proportion_interval
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (7, 10), (10, 10), (112, 128)])
@@ -96,16 +96,30 @@ def test_the_paired_interval_is_tighter_than_two_separate_ones() -> None:
     assert high - low < 0.5 * ((first[1] - first[0]) + (second[1] - second[0]))
 
 
-def test_the_interval_of_a_mean_is_student_s() -> None:
-    values = np.array([1.0, 2.0, 4.0, 7.0])
+def mean_of(totals: np.ndarray) -> np.ndarray:
+    return totals[..., 0] / totals[..., 1]
 
+
+def test_a_bootstrapped_mean_of_many_samples_has_student_s_interval() -> None:
+    values = np.random.default_rng(1).exponential(size=1500)
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
 
-    assert mean_interval(values) == pytest.approx((expected.low, expected.high))
+    low, high = bootstrap_interval(np.stack([values, np.ones(1500)], 1), mean_of)
+
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.15 * (expected.high - expected.low))
+
+
+def test_samples_beyond_the_limit_are_drawn_in_groups_to_the_same_effect() -> None:
+    values = np.random.default_rng(2).exponential(size=20_000)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+
+    low, high = bootstrap_interval(np.stack([values, np.ones(20_000)], 1), mean_of)
+
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.15 * (expected.high - expected.low))
 
 
 def test_one_value_says_nothing_of_how_far_others_lie() -> None:
-    assert mean_interval(np.array([3.0])) == (-np.inf, np.inf)
+    assert bootstrap_interval(np.array([[3.0, 1.0]]), mean_of) == (-np.inf, np.inf)
 
 
 @pytest.mark.parametrize(("count", "first"), [(6, 1), (8, 1), (9, 2), (20, 6)])  # tables of the sign test
