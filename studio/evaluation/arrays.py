@@ -1,9 +1,11 @@
 """Reading stored arrays as data: nothing in a file is ever run, and sizes are checked before memory is taken."""
 
+import json
+import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,8 +21,45 @@ Indices = Sequence[int] | Array
 #: A compressed archive states its sizes itself and a few kB can state anything: larger arrays must be stored as .npy.
 LARGEST_UNPACKED = 8 << 30
 
+#: Endings that other modules read, for the list of what can be read.
+OTHERS = (".csv", ".tsv", ".parquet", ".txt", "a folder of images")
+
+#: … and no more than this share of the machine's memory.
+MEMORY_SHARE = 0.5
+
+
+class Rows(Protocol):
+    """Samples of one kind by index: an array, or what is read only where it is indexed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples first."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Length of the shape."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Any: ...
+
+
+Read = TypeVar("Read")
+
+_SAFETENSORS_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
 #: What a damaged file raises while NumPy reads it.
-_DAMAGED = (ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError)
+_DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
@@ -40,9 +79,14 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
     }
     read = readers.get(path.suffix.lower())
     if read is None:
-        raise DataError(f"{path}: cannot read '{path.suffix}' files; give {', '.join(readers)}.")
+        raise DataError(f"{path}: cannot read '{path.suffix}' files; give {', '.join((*readers, *OTHERS))}.")
+    return _guarded(path, lambda: read(path, names))
+
+
+def _guarded(path: Path, read: Callable[[], Read]) -> Read:
+    """What `read` gives, any damage of the file as a `DataError`."""
     try:
-        return read(path, names)
+        return read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or 'damaged file'}.") from error
     except (*_DAMAGED, SafetensorError) as error:
@@ -66,24 +110,74 @@ def _read_npz(path: Path, names: Sequence[str]) -> list[Array]:
 
 def _unpack(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """One array of an archive, whose header must agree with the size that the archive states."""
-    with archive.open(member) as stream:
-        version = npy.read_magic(stream)
-        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = header(stream)
-        start = stream.tell()
+    shape, dtype, start = _header(archive, member)
     size = int(dtype.itemsize) * int(np.prod(shape, dtype=object))
     if start + size != member.file_size:
         raise ValueError("the header and the stored size disagree")
-    if size > LARGEST_UNPACKED:
+    if size > min(LARGEST_UNPACKED, MEMORY_SHARE * _memory()):
         raise DataError(f"{path}: {member.filename} unpacks to {size:,} bytes; store it as .npy instead.")
     with archive.open(member) as stream:
         return np.asarray(npy.read_array(stream, allow_pickle=False))
 
 
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape and dtype of one array of an archive, and where its values begin."""
+    with archive.open(member) as stream:
+        version = npy.read_magic(stream)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        return shape, dtype, stream.tell()
+
+
+def _memory() -> float:
+    """Bytes of the machine's memory; as much as one likes where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
 def _read_safetensors(path: Path, names: Sequence[str]) -> list[Array]:
-    with safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:  # checks that what the header declares lies within the file
         _require(path, names, file.keys())
-        return [file.get_tensor(name) for name in names]
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    return [_mapped(path, name, header[name], 8 + length) for name in names]
+
+
+def _mapped(path: Path, name: str, entry: Mapping[str, Any], start: int) -> Array:
+    """One tensor of a safetensors file, mapped."""
+    dtype = _SAFETENSORS_DTYPES.get(entry["dtype"])
+    if dtype is None:
+        raise DataError(f"{path}: '{name}' holds {entry['dtype']} values; store them as 32-bit floats.")
+    if 0 in entry["shape"]:
+        return np.zeros(entry["shape"], dtype)
+    return np.memmap(path, dtype, "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
+
+
+def array_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and dtype of every array of a file by name, by the headers alone; a ``.npy`` file's is called ``x``.
+
+    Raises:
+        DataError: as `read_arrays`.
+    """
+    if path.suffix.lower() == ".npz":
+        return _guarded(path, lambda: _npz_shapes(path))
+    names = ["x"]
+    if path.suffix.lower() == ".safetensors":
+        names = _guarded(path, lambda: _safetensors_names(path))
+    return {name: (array.shape, array.dtype) for name, array in zip(names, read_arrays(path, names), strict=True)}
+
+
+def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    with zipfile.ZipFile(path) as archive:
+        return {name.removesuffix(".npy"): _header(archive, archive.getinfo(name))[:2] for name in archive.namelist()}
+
+
+def _safetensors_names(path: Path) -> list[str]:
+    with safe_open(path, framework="numpy") as file:
+        return list(file.keys())
 
 
 def _require(path: Path, names: Sequence[str], held: Any) -> None:

@@ -1,8 +1,8 @@
 """Samples ready for a model: stored as they came, converted a block at a time, never the whole set as floats."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from studio.errors import DataError
-from studio.evaluation.arrays import Array, Indices, read_arrays
-from studio.evaluation.description import load_description
+from studio.evaluation.arrays import Array, Indices, Rows
+from studio.evaluation.description import DataDescription, load_description
 from studio.evaluation.inputs import Input, input_specs, match_input
 from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.metrics import SINGLE, default_metric
 from studio.evaluation.order import stratified_order
+from studio.evaluation.sources import open_source
 from studio.models.layer import ModelInfo
 
 #: Metrics of labels that are classes, one for each sample.
@@ -29,6 +30,7 @@ class Dataset:
         name: for people, the description's file name without its endings.
         metric: what is measured on it, a name of `studio.evaluation.metrics.METRICS`.
         classes: number of classes, None when the labels are not classes.
+        names: classes by name, where they have names.
 
     `identity` gives a text that tells the stored arrays and their conversion from others; it is asked for only when
     the fingerprint is, as large files take long to hash.
@@ -38,16 +40,18 @@ class Dataset:
         self,
         name: str,
         inputs: Sequence[Input],
-        labels: Array | None = None,
+        labels: Rows | None = None,
         *,
         metric: str | None = None,
         classes: int | None = None,
+        names: Mapping[str, int] | None = None,
         rows: Array | None = None,
         identity: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.metric = metric or default_metric(labels)
         self.classes = classes
+        self.names = names or {}
         self._inputs = tuple(inputs)
         self._labels = labels
         self._rows = np.arange(len(inputs[0].array)) if rows is None else rows
@@ -86,7 +90,7 @@ class Dataset:
 
         See `studio.evaluation.order`.
         """
-        labels = self._labels[self._rows] if self._labels is not None and self.classes is not None else None
+        labels = np.asarray(self._labels[self._rows]) if self._labels is not None and self.classes is not None else None
         return stratified_order(len(self), labels, seed)
 
     def take(self, indices: Indices) -> "Dataset":
@@ -97,6 +101,7 @@ class Dataset:
             self._labels,
             metric=self.metric,
             classes=self.classes,
+            names=self.names,
             rows=self._rows[np.asarray(indices, dtype=np.int64)],
             identity=self._identity,
         )
@@ -127,15 +132,23 @@ def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
         DataError: the description or its arrays cannot be read, do not belong together, or do not fit the model.
     """
     path = Path(path)
-    described = load_description(path)
-    names = [*described.input_names, *([described.label] if described.label else [])]
-    arrays = read_arrays(path.parent / described.source, names)
-    count = len(described.input_names)
-    labels = np.asarray(arrays[count]) if described.label else None
-    _check_lengths(path, dict(zip(names, arrays, strict=True)))
-    specs = input_specs(path, info, count)
+    return open_described(path, load_description(path), info)
+
+
+def open_described(path: Path, described: DataDescription, info: ModelInfo | None = None) -> Dataset:
+    """Opens data by their description, as if it were in a file at `path`.
+
+    Raises:
+        DataError: as `open_data`.
+    """
+    opened = open_source(path, described, info)
+    described = opened.described
+    labels = opened.labels
+    _check_lengths(path, dict(opened.inputs) | ({described.label or "labels": labels} if labels is not None else {}))
+    specs = input_specs(path, info, len(opened.inputs))
     inputs = [
-        match_input(path, name, array, described, spec) for name, array, spec in zip(names, arrays, specs, strict=False)
+        match_input(path, name, array, described, spec)
+        for (name, array), spec in zip(opened.inputs.items(), specs, strict=True)
     ]
     classes = None if labels is None else _classes(path, labels, info)
     metric = described.metric or default_metric(labels, _dimensions(info))
@@ -149,11 +162,12 @@ def open_data(path: str | Path, info: ModelInfo | None = None) -> Dataset:
         labels,
         metric=metric,
         classes=classes,
-        identity=partial(_content, path, path.parent / described.source),
+        names=opened.classes,
+        identity=lambda: described.model_dump_json() + opened.identity(),
     )
 
 
-def _check_lengths(path: Path, arrays: dict[str, Array]) -> None:
+def _check_lengths(path: Path, arrays: dict[str, Rows]) -> None:
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if 0 in lengths.values():
         raise DataError(f"{path}: holds no samples.")
@@ -162,7 +176,7 @@ def _check_lengths(path: Path, arrays: dict[str, Array]) -> None:
         raise DataError(f"{path}: the arrays differ in length: {listed}.")
 
 
-def _classes(path: Path, labels: Array, info: ModelInfo | None) -> int | None:
+def _classes(path: Path, labels: Rows, info: ModelInfo | None) -> int | None:
     """Number of classes that integer labels name, None for labels of another kind.
 
     Raises:
@@ -170,7 +184,8 @@ def _classes(path: Path, labels: Array, info: ModelInfo | None) -> int | None:
     """
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return None
-    low, high = int(labels.min()), int(labels.max())
+    stored = np.asarray(labels)
+    low, high = int(stored.min()), int(stored.max())
     outputs = info.outputs[0].shape[-1] if info is not None and info.outputs and info.outputs[0].shape else None
     if low < 0 or (outputs is not None and outputs > 1 and high >= outputs):
         given = low if low < 0 else high
@@ -185,10 +200,3 @@ def _dimensions(info: ModelInfo | None) -> int | None:
         return None
     shape = info.outputs[0].shape
     return SINGLE if all(size == 1 for size in shape[1:]) else len(shape)
-
-
-def _content(path: Path, source: Path) -> str:
-    """SHA-256 of a description and its arrays together."""
-    with source.open("rb") as file:
-        arrays = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(path.read_bytes() + arrays.encode()).hexdigest()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from studio.errors import DataError
-from studio.evaluation.arrays import Array, Indices
+from studio.evaluation.arrays import Indices, Rows
 from studio.evaluation.description import DataDescription
 from studio.models.layer import ModelInfo, TensorSpec
 
@@ -27,7 +27,7 @@ class Input:
         dtype: what the model takes; integers are passed on without scaling.
     """
 
-    array: Array
+    array: Rows
     axes: tuple[int, ...]
     scale: float
     mean: Tensor
@@ -57,7 +57,7 @@ def input_specs(path: Path, info: ModelInfo | None, count: int) -> Sequence[Tens
     return info.inputs
 
 
-def match_input(path: Path, name: str, array: Array, described: DataDescription, spec: TensorSpec | None) -> Input:
+def match_input(path: Path, name: str, array: Rows, described: DataDescription, spec: TensorSpec | None) -> Input:
     """Matches one stored array with one input of the model.
 
     Raises:
@@ -80,7 +80,7 @@ def match_input(path: Path, name: str, array: Array, described: DataDescription,
     return Input(array, axes, described.scale, mean, std, dtype)
 
 
-def _axes(path: Path, array: Array, described: DataDescription, spec: TensorSpec | None) -> tuple[int, ...]:
+def _axes(path: Path, array: Rows, described: DataDescription, spec: TensorSpec | None) -> tuple[int, ...]:
     """The order of the stored axes that gives what the model takes; images come channels first unless it wants last."""
     stored = tuple(range(array.ndim))
     wanted = [stored]
@@ -100,7 +100,7 @@ def _fits(sample: tuple[int, ...], spec: TensorSpec) -> bool:
 
 
 def _per_channel(
-    path: Path, field: str, values: Sequence[float], array: Array, axes: tuple[int, ...], described: DataDescription
+    path: Path, field: str, values: Sequence[float], array: Rows, axes: tuple[int, ...], described: DataDescription
 ) -> Tensor:
     """Mean or std in a shape that broadcasts along the channels of a converted block."""
     if len(values) == 1:

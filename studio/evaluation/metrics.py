@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from studio.errors import DataError
-from studio.evaluation.arrays import Array
+from studio.evaluation.arrays import Rows
 from studio.evaluation.metric_kinds import METRIC_KINDS, MetricKind
 from studio.evaluation.summaries import Mean, Ranking, Share, Summary
 
@@ -149,7 +149,7 @@ METRICS: Mapping[str, Metric] = {
 SINGLE = -1
 
 
-def default_metric(labels: Array | None, outputs: int | None = None) -> str:
+def default_metric(labels: Rows | None, outputs: int | None = None) -> str:
     """The metric that labels suggest.
 
     Whole numbers are classes, measured by top-1, or by AUROC where the model has a single output; one for each token

@@ -190,7 +190,7 @@ def test_an_unknown_metric_is_named_with_the_nearest_valid_one(tmp_path: Path) -
         ({"std": [0.2, 0.0, 0.1]}, "std.1: "),
         ({"mean": "high"}, "mean: "),
         ({"mean": [0.5, 0.5]}, "mean: has 2 values for samples of 6×5×3"),
-        ({"source": "set.csv"}, "cannot read '.csv' files; give .npz, .npy, .safetensors"),
+        ({"source": "set.mat"}, "cannot read '.mat' files; give .npz, .npy, .safetensors, .csv"),
         ({"source": "other.npz"}, "other.npz: cannot be read: No such file or directory"),
         ({"metric": "top1", "label": None}, "metric: top1 needs whole numbers as labels"),
         ({"metric": "mse", "label": None}, "metric: mse needs labels"),
