@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from scipy import stats
 
+import studio
 from studio.errors import ExportError
 from studio.evaluation.intervals import median_interval
 from studio.export.attribution import Attribution, by_layer
@@ -138,7 +139,10 @@ def _answer(folder: Path, report: Report) -> dict[str, Any]:
 def _stopwatch(job: Path, errors: int) -> Iterator["subprocess.Popen[str]"]:
     """The process, ended when the block is left, however that happens."""
     command = [sys.executable, "-m", _MODULE, str(job)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:  # noqa: S603 (ours)
+    place = Path(studio.__file__).parents[1]  # so that nothing in the user's folder is taken for a module
+    with subprocess.Popen(  # noqa: S603 (ours)
+        command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=place
+    ) as process:
         try:
             yield process
         except BaseException:

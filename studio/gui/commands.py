@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QMainWindow
 from studio.errors import StudioError
 from studio.gui.actions import Command
 from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, ask_open, ask_save
+from studio.gui.latency_card import LatencyDialog
 from studio.resources import Sample
 from studio.session.session import Session
 
@@ -81,6 +82,13 @@ class Commands:
         """Keeps the present state as a variant."""
         kept = sum(variant.name.startswith("Variant") for variant in self._session.variants.all)
         self._session.keep_variant(f"Variant {kept + 1}")
+
+    def measure_latency(self) -> None:
+        """Asks for threads and batch, and times the present state."""
+        settings = self._session.preferences.latency
+        LatencyDialog(
+            settings, lambda chosen: self._guard(lambda: self._session.measure_latency(chosen)), self._window
+        ).open()
 
     def why_no_model(self) -> str:
         """The reason why a command that needs a model is unavailable."""
@@ -178,6 +186,16 @@ class Commands:
                 "Keep the present settings to compare with",
                 self.keep_variant,
                 self.why_no_model,
+            ),
+            Command(
+                "latency",
+                "Edit",
+                "&Measure latency …",
+                "Ctrl+M",
+                "Time the present settings beside the original in ONNX Runtime, as a whole and layer by layer",
+                self.measure_latency,
+                self.why_no_model,
+                True,
             ),
         ]
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 
+from studio.export.latency import Latency
 from studio.gui.text import (
     bytes_text,
     count_text,
     drop_short,
     kind_text,
+    milliseconds_text,
     percent_text,
     settings_chips,
     shape_text,
@@ -56,6 +58,7 @@ class LayerModel(QAbstractTableModel):
         session.changed.connect(self._follow)
         session.drops.changed.connect(self._drop_known)
         session.scans.changed.connect(self._scanned)
+        session.latencies.changed.connect(self._timed)
         self._load()
 
     @property
@@ -72,6 +75,11 @@ class LayerModel(QAbstractTableModel):
     def has_scan(self) -> bool:
         """Whether a scan has measured any layer."""
         return any(self._worst(layer) is not None for layer in self._layers)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the model has been timed, be it with other settings."""
+        return self._session.latencies.previous is not None
 
     def column(self, title: str) -> int:
         """Index of the column called `title`."""
@@ -154,6 +162,20 @@ class LayerModel(QAbstractTableModel):
                 lambda la: percent_text(self._share(la)),
                 True,
             ),
+            Column(
+                "Time",
+                "Time the layer takes in ONNX Runtime for one batch, when the present settings have been timed",
+                self._time,
+                self._time_text,
+                True,
+            ),
+            Column(
+                "Time, %",
+                "Share of the model's whole time in ONNX Runtime",
+                lambda la: self._time_share(la) or 0.0,
+                lambda la: "" if (share := self._time_share(la)) is None else percent_text(share),
+                True,
+            ),
             Column("Shape", "Weight as out × in × kernel", lambda la: la.parameters, lambda la: shape_text(la.shape)),
             Column("Kind", "Kind of layer", lambda la: la.kind, lambda la: kind_text(la.kind)),
             Column(
@@ -206,6 +228,23 @@ class LayerModel(QAbstractTableModel):
         most = max((known for each in self._layers if (known := self._worst(each)) is not None), default=0.0)
         return None if worst is None or most <= 0 else max(0.0, worst / most)
 
+    def _latency(self) -> Latency | None:
+        """Of the present settings; what was measured before an edit tells nothing of now."""
+        project = self._session.project
+        return self._session.latencies.current(project) if project is not None else None
+
+    def _time(self, layer: Layer) -> float:
+        latency = self._latency()
+        return latency.layers.get(layer.name, 0.0) if latency is not None else 0.0
+
+    def _time_text(self, layer: Layer) -> str:
+        taken = self._time(layer)
+        return milliseconds_text(taken) if taken else ""
+
+    def _time_share(self, layer: Layer) -> float | None:
+        latency = self._latency()
+        return latency.share(layer.name) if latency is not None else None
+
     def _follow(self, change: Change) -> None:
         if "model" in change.kinds:
             self._load()
@@ -214,6 +253,9 @@ class LayerModel(QAbstractTableModel):
 
     def _drop_known(self, name: str) -> None:
         self._repaint(frozenset({name}))
+
+    def _timed(self) -> None:
+        self._repaint(frozenset())
 
     def _scanned(self, _name: str) -> None:
         self._repaint(frozenset())  # the heat of all depends on the one that minds most

@@ -37,6 +37,8 @@ _WIDTHS = {
     "Size now": 72,
     "Change": 60,
     "Alone": 60,
+    "Time": 66,
+    "Time, %": 62,
     "Shape": 104,
     "Kind": 70,
     "Parameters": 90,
@@ -196,6 +198,8 @@ class LayerTable(QWidget):
     def _show_drops(self) -> None:
         self.view.setColumnHidden(self._model.column("Change"), not self._model.has_drops)
         self.view.setColumnHidden(self._model.column("Alone"), not self._model.has_scan)
+        for title in ("Time", "Time, %"):
+            self.view.setColumnHidden(self._model.column(title), not self._model.has_times)
 
     def _count(self) -> None:
         shown, total = self.filter.rowCount(), self._model.rowCount()

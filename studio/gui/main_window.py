@@ -75,7 +75,7 @@ class MainWindow(QMainWindow):
         session, theme, actions = self._session, self._theme, self.actions_table.by_name
         self.start_page = StartPage(samples)
         self.start_page.show_recent(session.preferences.recent)
-        self.summary = SummaryBar(session, [actions["undo"], actions["redo"], actions["export"]])
+        self.summary = SummaryBar(session, actions["latency"], [actions["undo"], actions["redo"], actions["export"]])
         self.layers = LayerTable(LayerModel(session), self.selection, theme)
         self.layer = LayerPanel(session, self.selection, theme)
         self.sensitivity = SensitivityPanel(session, self.selection, theme)
@@ -83,7 +83,7 @@ class MainWindow(QMainWindow):
         self.options = OptionsSection(session)
         self.distill = DistillPanel(session, theme)
         self.graph = GraphPanel(theme)
-        self.variants = VariantsPanel(session.variants, theme, self.commands.keep_variant)
+        self.variants = VariantsPanel(session.variants, session.latencies, theme, self.commands.keep_variant)
         self.jobs = JobsPanel(session.jobs)
         self.data = DataStatus(
             session, self._button("Test data …", "test_data"), self._button("Training data …", "train_data")

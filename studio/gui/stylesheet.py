@@ -46,8 +46,13 @@ QToolButton[role="primary"]:hover, QToolButton[role="primary"]:focus { border-co
 QPushButton[role="primary"]:disabled, QToolButton[role="primary"]:disabled {
     background: $raised; border-color: $border; color: $muted;
 }
-QPushButton[role="link"] { background: transparent; border: none; color: $accent; padding: 2px; text-align: left; }
-QPushButton[role="link"]:hover, QPushButton[role="link"]:focus { text-decoration: underline; }
+QPushButton[role="link"], QToolButton[role="link"] {
+    background: transparent; border: none; color: $accent; padding: 2px; text-align: left;
+}
+QToolButton[role="link"] { padding: 0; }
+QToolButton[role="link"]:disabled { color: $muted; }
+QPushButton[role="link"]:hover, QPushButton[role="link"]:focus,
+QToolButton[role="link"]:hover, QToolButton[role="link"]:focus { text-decoration: underline; }
 
 QToolButton[role="fold"] { background: transparent; border: none; color: $muted; font-weight: 600; padding: 4px 0; }
 QToolButton[role="fold"]:hover, QToolButton[role="fold"]:focus { color: $accent; }

@@ -1,10 +1,12 @@
-"""The numbers at the top: original against current size, measured accuracy and operations, and what is going on."""
+"""The numbers at the top, original against current: size, measured accuracy and latency, and what is going on."""
 
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolButton, QWidget
 
 from studio.evaluation.result import Result
-from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.card import Card
+from studio.gui.labels import set_tone
+from studio.gui.latency_card import LatencyCard
 from studio.gui.text import (
     bytes_text,
     count_text,
@@ -22,46 +24,22 @@ from studio.session.session import Session
 _FITS = {"layer": "layer fit", "sequential": "sequential fit"}
 
 
-class Card(QFrame):
-    """A caption, a large value, a line of detail, and a bar while something is going on."""
-
-    def __init__(self, caption: str, width: int) -> None:
-        super().__init__()
-        self.setProperty("role", "card")
-        self.caption: QLabel = label(caption, "caption")
-        self.value = ElidedLabel(role="value")
-        self.value.setAccessibleName(caption)
-        self.detail = ElidedLabel(role="detail")
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.progress.setProperty("role", "thin")
-        self.progress.setAccessibleName(f"Progress of {caption}")
-        keep_room = self.progress.sizePolicy()
-        keep_room.setRetainSizeWhenHidden(True)
-        self.progress.setSizePolicy(keep_room)
-        self.progress.hide()
-        self.setMinimumWidth(width)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 6, 12, 4)
-        layout.setSpacing(2)
-        for widget in (self.caption, self.value, self.detail, self.progress):
-            layout.addWidget(widget)
-
-
 class SummaryBar(QWidget):
     """Shows a session's cost and preview.
 
     Args:
         session: whose numbers are shown.
+        measure_latency: the command that is offered beside the latency.
         actions: commands offered as buttons on the right; the last one is the goal of it all.
     """
 
-    def __init__(self, session: Session, actions: list[QAction]) -> None:
+    def __init__(self, session: Session, measure_latency: QAction, actions: list[QAction]) -> None:
         super().__init__()
         self._session = session
         self.size_card = Card("Size", 190)
         self.accuracy = Card("Accuracy", 250)
-        self.operations = Card("Operations", 120)
+        self.latency = LatencyCard(session, measure_latency)
+        self.operations = Card("Operations", 96)
         self._lay_out(actions)
         session.changed.connect(self._show)
         session.preview.changed.connect(self._show)
@@ -73,6 +51,7 @@ class SummaryBar(QWidget):
         layout.setSpacing(8)
         layout.addWidget(self.size_card, 3)
         layout.addWidget(self.accuracy, 4)
+        layout.addWidget(self.latency, 3)
         layout.addWidget(self.operations, 2)
         for action in actions:
             layout.addWidget(_button(action, "primary" if action is actions[-1] else "button"))
@@ -105,12 +84,7 @@ class SummaryBar(QWidget):
         result, status = preview.result, preview.status
         card.caption.setText(_caption(result or preview.previous))
         measuring = status.state is PreviewState.MEASURING
-        card.progress.setVisible(measuring)
-        if status.progress is not None and status.progress.total:
-            card.progress.setRange(0, status.progress.total)
-            card.progress.setValue(status.progress.done)
-        else:
-            card.progress.setRange(0, 0)
+        card.show_progress(measuring, status.progress)
         if status.state is PreviewState.FAILED:
             card.value.setText("not measured")
             card.detail.setText(status.message)

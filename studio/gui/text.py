@@ -2,6 +2,7 @@
 
 from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.result import Measurement
+from studio.export.latency import Ratio, Timing
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
@@ -114,6 +115,28 @@ def duration_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def milliseconds_text(milliseconds: float) -> str:
+    """A time with three significant digits: ``"512 µs"``, ``"12.3 ms"``, ``"1.25 s"``."""
+    if milliseconds < 0.9995:
+        return f"{1000 * milliseconds:.3g} µs"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:#.3g} ms"
+    return f"{milliseconds / 1000:,.2f} s"
+
+
+def timing_text(timing: Timing) -> str:
+    """A time with its interval and the runs it is from: ``"512 µs (508 µs … 519 µs), 1,200 runs"``."""
+    ends = " … ".join(milliseconds_text(end) for end in (timing.low, timing.high))
+    return f"{milliseconds_text(timing.ms)} ({ends}), {count_text(timing.runs)} runs"
+
+
+def faster_text(faster: Ratio) -> str:
+    """How fast beside the original: ``"1.80× faster"``; as fast where the interval leaves that open."""
+    if faster.low <= 1 <= faster.high:
+        return "as fast as the original"
+    return f"{faster.value:.2f}× faster" if faster.value > 1 else f"{1 / faster.value:.2f}× slower"
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -18,8 +18,9 @@ from PySide6.QtWidgets import (
 
 from studio.gui.labels import label
 from studio.gui.plots import Plot
-from studio.gui.text import bytes_text, measurement_text, metric_name
+from studio.gui.text import bytes_text, measurement_text, metric_name, milliseconds_text
 from studio.gui.theme import Theme
+from studio.session.latencies import Latencies
 from studio.session.variants import Variant, Variants
 
 Index = QModelIndex | QPersistentModelIndex
@@ -27,17 +28,19 @@ Index = QModelIndex | QPersistentModelIndex
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-_TITLES = ("Variant", "Made from", "Size", "Measured")
+_TITLES = ("Variant", "Made from", "Size", "Measured", "Latency")
 
 
 class VariantModel(QAbstractTableModel):
     """The variants as table rows."""
 
-    def __init__(self, variants: Variants) -> None:
+    def __init__(self, variants: Variants, latencies: Latencies) -> None:
         super().__init__()
         self._variants = variants
+        self._latencies = latencies
         self._rows: list[Variant] = list(variants.all)
         variants.changed.connect(self._load)
+        latencies.changed.connect(self._timed)
 
     def variant(self, row: int) -> Variant:
         """The variant in a row."""
@@ -77,7 +80,15 @@ class VariantModel(QAbstractTableModel):
             return names.get(variant.parent, "") if variant.parent is not None else ""
         if column == 2:
             return bytes_text(variant.bytes)
-        return measurement_text(variant.result.metric) if variant.result is not None else "not measured"
+        if column == 3:
+            return measurement_text(variant.result.metric) if variant.result is not None else "not measured"
+        latency = self._latencies.of(variant.choice)
+        return milliseconds_text(latency.now.ms) if latency is not None else "not measured"
+
+    def _timed(self) -> None:
+        if self._rows:
+            last = len(_TITLES) - 1
+            self.dataChanged.emit(self.index(0, last), self.index(len(self._rows) - 1, last))
 
     def _load(self) -> None:
         self.beginResetModel()
@@ -94,10 +105,10 @@ class VariantsPanel(QWidget):
 
     chosen = Signal(object)
 
-    def __init__(self, variants: Variants, theme: Theme, keep: Callable[[], object]) -> None:
+    def __init__(self, variants: Variants, latencies: Latencies, theme: Theme, keep: Callable[[], object]) -> None:
         super().__init__()
         self._variants = variants
-        self.model = VariantModel(variants)
+        self.model = VariantModel(variants, latencies)
         self.table = QTableView()
         self.table.setModel(self.model)
         self.table.setAccessibleName("Variants")

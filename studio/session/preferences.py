@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from studio.export.latency import LatencySettings
 from studio.files import write_text_atomically
 from studio.recipe.settings import Settings
 
@@ -22,11 +23,13 @@ class Preferences(Settings):
         theme: colours.
         recent: files opened last, the latest first.
         skeletons: of the checkpoints among them, the file that gave the network.
+        latency: how latency is measured.
     """
 
     theme: Literal["system", "light", "dark"] = "system"
     recent: Annotated[tuple[str, ...], Field(strict=False)] = ()
     skeletons: dict[str, str] = Field(default_factory=dict)
+    latency: LatencySettings = Field(default_factory=LatencySettings)
 
     def with_recent(self, path: str, skeleton: str | None = None) -> "Preferences":
         """The same with `path` as the most recent file."""

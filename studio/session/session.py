@@ -16,12 +16,12 @@ from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Call, Engine
 from studio.engine.requests import (
-    CheckData,
     Export,
     OpenModel,
     ViewWeights,
 )
 from studio.errors import EngineStoppedError, SkeletonNeededError, StudioError
+from studio.export.latency import LatencySettings
 from studio.models.layer import ModelInfo
 from studio.recipe.cost import ModelCost
 from studio.recipe.factorization import Factorization
@@ -30,11 +30,13 @@ from studio.resources import Sample
 from studio.session.asking import Asker, Dispatch, explain
 from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
+from studio.session.data_checks import DataChecks
 from studio.session.jobs import Job, Jobs, JobState
+from studio.session.latencies import Latencies
 from studio.session.layer_drops import LayerDrops
 from studio.session.preferences import Preferences, load_preferences, save_preferences
 from studio.session.preview import PreviewLane
-from studio.session.project import Choice, DataFile, Project
+from studio.session.project import Choice, Project
 from studio.session.recoveries import Recoveries
 from studio.session.scans import Scans
 from studio.session.variants import Variant, Variants
@@ -81,13 +83,14 @@ class Session:
         self._autosave = Autosave(folder / "autosave.json")
         self._opening: Call[ModelInfo] | None = None
         self._viewing: Call[WeightView] | None = None
-        self._checks = 0
+        self._checks = DataChecks(self._asker, self._fail, self._data_checked)
         self.preferences = load_preferences(folder / "preferences.yaml")
         self.project: Project | None = None
         self._costs = Costs(self._asker, self._fail)
         self._costs.changed.connect(self._tell_cost)
         self.preview = PreviewLane(self._asker, self._explain)
         self.drops = LayerDrops(self._asker)
+        self.latencies = Latencies(self._asker, self._explain)
         self.jobs = Jobs(engines, dispatch, explain)
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.scans = Scans(folder, self.jobs)
@@ -105,7 +108,7 @@ class Session:
         self, path: str, skeleton: str | None = None, *, test: str | None = None, train: str | None = None
     ) -> None:
         """Opens a model (a checkpoint with its skeleton) in place of the open one; a failure leaves that one open."""
-        self._open(path, skeleton, lambda project: self._add_data(project, test, train))
+        self._open(path, skeleton, lambda project: self._checks.check(project, test, train))
 
     def open_recent(self, path: str) -> None:
         """Opens a recent file, a checkpoint with the skeleton that it had."""
@@ -120,14 +123,14 @@ class Session:
 
         def restored(project: Project) -> None:
             project.history = saved.history()
-            self._add_data(project, saved.test, saved.train)
+            self._checks.check(project, saved.test, saved.train)
 
         self._open(saved.model, saved.skeleton, restored)
 
     def set_data(self, *, test: str | None = None, train: str | None = None) -> None:
         """Chooses the data that measures and the data that trains; None leaves that one as it is."""
         if self.project is not None:
-            self._add_data(self.project, test, train)
+            self._checks.check(self.project, test, train)
 
     def _open(self, path: str, skeleton: str | None, then: Callable[[Project], None]) -> None:
         if self._opening is not None:
@@ -138,6 +141,7 @@ class Session:
             self.opening.emit(False)
             self.preview.clear()
             self.drops.clear()
+            self.latencies.clear()
             self.project = project = Project(info)
             self.variants.clear()
             self._prefer(self.preferences.with_recent(path, skeleton))
@@ -157,34 +161,12 @@ class Session:
 
         self._opening = self._asker.ask(OpenModel(path, skeleton), opened, failed)
 
-    def _add_data(self, project: Project, test: str | None, train: str | None) -> None:
-        """Checks the data against the model; each part counts as soon as it is found good."""
-        if train is not None:
-            self._check_data(project, train, project.take_train)
-        if test is not None:
-            self._check_data(project, test, project.take_test)
-
-    def _check_data(self, project: Project, path: str, take: Callable[[DataFile], None]) -> None:
-        """Has the engine check a data file; measuring waits until nothing is left to check."""
-        self._checks += 1
-
-        def good(samples: int) -> None:
-            take(DataFile(path, samples))
-            done()
-
-        def bad(error: BaseException) -> None:
-            self._fail(error)
-            done()
-
-        def done() -> None:
-            self._checks -= 1
-            if project is self.project:
-                self._autosave.write(project)
-                self.drops.clear()
-                self.scans.load(project)
-                self._announce("data")
-
-        self._asker.ask(CheckData(project.info.path, path, project.info.skeleton), good, bad)
+    def _data_checked(self, project: Project) -> None:
+        if project is self.project:
+            self._autosave.write(project)
+            self.drops.clear()
+            self.scans.load(project)
+            self._announce("data")
 
     # Editing
 
@@ -261,6 +243,7 @@ class Session:
     def _edited(self, names: list[str], save: bool = True) -> None:
         if save and self.project is not None:
             self._autosave.write(self.project)
+        self.latencies.cancel()
         self._costs.renew(self._required())
         self._announce("recipe", layers=names)
 
@@ -268,7 +251,7 @@ class Session:
         """Tells everyone, then measures anew."""
         self.changed.emit(Change(frozenset(kinds), frozenset(layers)))
         project = self.project
-        if project is not None and not self._checks:
+        if project is not None and not self._checks.pending:
             self.drops.cancel()
             self.preview.measure(project, lambda: self.drops.measure(project))
 
@@ -319,11 +302,18 @@ class Session:
         """Measures every layer alone at several strengths, in the background; `scans` has the points as they come."""
         return self.scans.start(self._required())
 
+    def measure_latency(self, settings: LatencySettings | None = None) -> None:
+        """Times the present choice beside the original; `settings` are remembered, and hold from then on."""
+        if settings is not None:
+            self._prefer(self.preferences.model_copy(update={"latency": settings}))
+        self.latencies.measure(self._required(), self.preferences.latency)
+
     def export(self, path: str) -> Job:
         """Writes and verifies the present choice in the background."""
         project = self._required()
         request = Export(project.source(), path, project.test.path if project.test else None)
-        return self.jobs.start("export", f"Export {Path(path).name}", request, self._exported)
+        title, choice = f"Export {Path(path).name}", project.history.state
+        return self.jobs.start("export", title, request, lambda report: self._exported(choice, report))
 
     def _distilled(self, project: Project, choice: Choice, outcome: DistillOutcome) -> None:
         """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
@@ -344,8 +334,10 @@ class Session:
         if job.state is JobState.FAILED:
             self.notice.emit(f"{job.title} failed: {job.error}")
 
-    def _exported(self, report: Any) -> None:
+    def _exported(self, choice: Choice, report: Any) -> None:
         self.notice.emit(f"Exported and verified: {report.out}")
+        if self.project is not None and self.project.history.state == choice:
+            self.measure_latency()
 
     # Keeping
 
@@ -357,6 +349,7 @@ class Session:
         """Ends everything under way in order; only distillations that were not done are left to go on with."""
         self.preview.cancel()
         self.drops.cancel()
+        self.latencies.cancel()
         self.jobs.close()
         self._engine.close()
         self._autosave.clear()

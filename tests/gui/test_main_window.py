@@ -282,6 +282,7 @@ def test_no_column_of_the_layer_table_is_narrower_than_its_title(at_work, sessio
     session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())  # brings a column out
     session.scans.scan = Scan(key="", points=tuple(scan_points()))  # and another one
     session.scans.changed.emit("")
+    session.measure_latency()  # and two more
     header = at_work.layers.view.horizontalHeader()
     columns = [column for column in range(header.count()) if not header.isSectionHidden(column)]
     assert len(columns) == header.count()

@@ -1,0 +1,49 @@
+"""A card of the summary: a caption, a large value, a line of detail, and a bar while something is going on."""
+
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from studio.gui.labels import ElidedLabel, label
+from studio.progress import Progress
+
+
+class Card(QFrame):
+    """A caption, a large value, a line of detail, and a bar while something is going on."""
+
+    def __init__(self, caption: str, width: int) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.caption: QLabel = label(caption, "caption")
+        self.value = ElidedLabel(role="value")
+        self.value.setAccessibleName(caption)
+        self.detail = ElidedLabel(role="detail")
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setProperty("role", "thin")
+        self.progress.setAccessibleName(f"Progress of {caption}")
+        keep_room = self.progress.sizePolicy()
+        keep_room.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(keep_room)
+        self.progress.hide()
+        self.setMinimumWidth(width)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 6, 12, 4)
+        layout.setSpacing(2)
+        self._top = QHBoxLayout()
+        self._top.addWidget(self.caption)
+        self._top.addStretch(1)
+        layout.addLayout(self._top)
+        for widget in (self.value, self.detail, self.progress):
+            layout.addWidget(widget)
+
+    def beside_caption(self, widget: QWidget) -> None:
+        """Places a small widget at the right of the caption."""
+        self._top.addWidget(widget)
+
+    def show_progress(self, going_on: bool, progress: Progress | None) -> None:
+        """Shows how far the work is, a bar without an end where nobody knows."""
+        self.progress.setVisible(going_on)
+        if progress is not None and progress.total:
+            self.progress.setRange(0, progress.total)
+            self.progress.setValue(progress.done)
+        else:
+            self.progress.setRange(0, 0)
