@@ -20,6 +20,7 @@ import typer
 
 from studio import __version__
 from studio.analysis.views import Spectrum
+from studio.cli_data import data as guess_data
 from studio.cli_engine import ask, cost_of, new_engine, source_of
 from studio.cli_latency import WithLatency, latency, latency_of
 from studio.cli_options import (
@@ -287,6 +288,7 @@ def demo(
 
 
 cli.command()(scan)
+cli.command("data")(guess_data)
 cli.command()(latency)
 
 

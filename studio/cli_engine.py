@@ -8,7 +8,8 @@ from typing import TypeVar
 from studio.cli_options import stopping_between_reports
 from studio.console import progress_bar, say
 from studio.engine.door import Engine
-from studio.engine.requests import MeasureExportSize, OpenModel, Request, Source
+from studio.engine.requests import GuessData, MeasureExportSize, OpenModel, Request, Source
+from studio.evaluation.data_guess import is_description
 from studio.models.layer import ModelInfo
 from studio.progress import Cancelled
 from studio.recipe.cost import ModelCost, model_cost
@@ -52,6 +53,9 @@ def source_of(
             f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
             "give --calibration to keep them apart."
         )
+    for path in dict.fromkeys((data, calibration)):
+        if path is not None and not is_description(path):
+            say(f"note: {ask(engine, GuessData(model, path, skeleton)).line}")
     return Source(model, chosen, None, calibration or data, skeleton), info
 
 

@@ -24,12 +24,14 @@ Skeleton = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="The .onnx or .pt2 network that takes the weights when MODEL is a checkpoint."),
 ]
-DataPath = Annotated[str | None, typer.Option("--data", metavar="D", help="A .data.yaml file that measures.")]
-RequiredData = Annotated[str, typer.Option("--data", metavar="D", help="A .data.yaml file.")]
-RecipePath = Annotated[str | None, typer.Option("--recipe", metavar="R", help="A recipe file.")]
-Calibration = Annotated[
-    str | None, typer.Option("--calibration", metavar="D", help="A .data.yaml file that the methods fit to.")
+DataPath = Annotated[
+    str | None, typer.Option("--data", metavar="D", help="A .data.yaml file, or data themselves, to measure on.")
 ]
+RequiredData = Annotated[
+    str, typer.Option("--data", metavar="D", help="A .data.yaml file, or a folder or file of data.")
+]
+RecipePath = Annotated[str | None, typer.Option("--recipe", metavar="R", help="A recipe file.")]
+Calibration = Annotated[str | None, typer.Option("--calibration", metavar="D", help="Data that the methods fit to.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Measure at most this many samples.")]
 Seed = Annotated[int, typer.Option(help="Fixes the order of the samples.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.evaluation.data_guess import DataGuess, DataView
+from studio.evaluation.description import DataDescription
 from studio.evaluation.result import Result
 from studio.evaluation.sensitivity import Scan
 from studio.export.latency import Latency, LatencySettings, TimeTable
@@ -65,6 +67,32 @@ class CheckData(Request[int]):
 
     model: str
     data: str
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class GuessData(Request[DataGuess]):
+    """Guesses the description of a folder or file that has none."""
+
+    model: str
+    data: str
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class LookAtData(Request[DataView]):
+    """Shows what a model sees of data; the view is published without its baseline, and answered with it.
+
+    Attributes:
+        model: path of the model.
+        place: path of the ``.data.yaml`` that the description is for, whether it is there or not.
+        described: the description.
+        skeleton: as of `OpenModel`.
+    """
+
+    model: str
+    place: str
+    described: DataDescription
     skeleton: str | None = None
 
 

@@ -4,13 +4,11 @@ Every answer depends on its request alone; the caches only save time. Two lanes 
 remembered thing is guarded by a lock of its own.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar, cast
 
 import torch
@@ -25,12 +23,16 @@ from studio.compression.compress import CompressedModel, compress
 from studio.compression.weights import save_weights
 from studio.distillation.settings import DistillOutcome
 from studio.distillation.train import distill
+from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
 from studio.engine.kept_scan import KeptScan
+from studio.engine.memory import Memory
 from studio.engine.requests import (
     CheckData,
     Distill,
     Export,
+    GuessData,
+    LookAtData,
     MeasureExportSize,
     MeasureLatency,
     OpenModel,
@@ -46,8 +48,10 @@ from studio.engine.requests import (
 from studio.engine.timings import time_table, uniform, written, written_original
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
-from studio.evaluation.data import Dataset, open_data
+from studio.evaluation.data import Dataset
+from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.evaluate import Reference, measure, torch_predict
+from studio.evaluation.look import look
 from studio.evaluation.replay import Replay
 from studio.evaluation.result import Result
 from studio.evaluation.scan import Course, scan
@@ -67,7 +71,6 @@ from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
 
 Answer = TypeVar("Answer")
-Made = TypeVar("Made")
 
 #: Samples that pass through the model at once while calibrating.
 CALIBRATION_BATCH = 64
@@ -76,31 +79,12 @@ CALIBRATION_BATCH = 64
 REPLAY_BUDGET = 1 << 30
 
 
-class Memory:
-    """The last few things made, by key; two callers that want the same one make it once."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._made: OrderedDict[Hashable, object] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What `make` gave for `key`, made now if it is not remembered; what raises is not remembered."""
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-                while len(self._made) > self._size:
-                    self._made.popitem(last=False)
-            self._made.move_to_end(key)
-            return cast("Made", self._made[key])
-
-
 class Workspace:
     """The engine itself, without a process or a thread of its own."""
 
     def __init__(self) -> None:
         self._models = Memory(2)
-        self._data = Memory(6)
+        self._data = Datasets()
         self._references = Memory(4)
         self._replays = Memory(3)
         self._calibrations = Memory(2)
@@ -133,6 +117,15 @@ class Workspace:
     @_answer.register
     def _(self, request: CheckData, _report: Report, _publish: Publish) -> int:
         return len(self._dataset(request.data, self._model(request.model, request.skeleton)))
+
+    @_answer.register
+    def _(self, request: GuessData, report: Report, _publish: Publish) -> DataGuess:
+        return self._data.guess(request.data, self._model(request.model, request.skeleton), report)
+
+    @_answer.register
+    def _(self, request: LookAtData, report: Report, publish: Publish) -> DataView:
+        model = self._model(request.model, request.skeleton)
+        return look(Path(request.place), request.described, model, report, publish)
 
     @_answer.register
     def _(self, request: ViewWeights, report: Report, _publish: Publish) -> WeightView:
@@ -267,8 +260,7 @@ class Workspace:
         return self._models.get(key, lambda: open_model(path, skeleton=skeleton, report=report))
 
     def _dataset(self, path: str, model: Model) -> Dataset:
-        key = (file_version(path), model.info.fingerprint)
-        return self._data.get(key, lambda: open_data(path, model.info))
+        return self._data.open(path, model)
 
     def _reference(self, model: Model, data: str | None) -> Reference:
         key = (model.info.fingerprint, file_version(data) if data else None)

@@ -31,6 +31,7 @@ class Dataset:
         metric: what is measured on it, a name of `studio.evaluation.metrics.METRICS`.
         classes: number of classes, None when the labels are not classes.
         names: classes by name, where they have names.
+        kind: as the description has it.
 
     `identity` gives a text that tells the stored arrays and their conversion from others; it is asked for only when
     the fingerprint is, as large files take long to hash.
@@ -45,6 +46,7 @@ class Dataset:
         metric: str | None = None,
         classes: int | None = None,
         names: Mapping[str, int] | None = None,
+        kind: str = "tensor",
         rows: Array | None = None,
         identity: Callable[[], str] = str,
     ) -> None:
@@ -52,6 +54,7 @@ class Dataset:
         self.metric = metric or default_metric(labels)
         self.classes = classes
         self.names = names or {}
+        self.kind = kind
         self._inputs = tuple(inputs)
         self._labels = labels
         self._rows = np.arange(len(inputs[0].array)) if rows is None else rows
@@ -76,6 +79,11 @@ class Dataset:
         """The model's inputs for the samples at `indices`; images as float32 ``[batch, channels, height, width]``."""
         rows = self._rows[np.asarray(indices, dtype=np.int64)]
         return tuple(part.block(rows) for part in self._inputs)
+
+    def stored(self, indices: Indices) -> Tensor:
+        """The first input for the samples at `indices` as the model takes it, but in the stored units."""
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
+        return self._inputs[0].restore(self._inputs[0].block(rows))
 
     def labels(self, indices: Indices) -> Tensor | None:
         """Labels of the samples at `indices`: int64 classes ``[batch]`` or float32 targets, None without labels."""
@@ -102,6 +110,7 @@ class Dataset:
             metric=self.metric,
             classes=self.classes,
             names=self.names,
+            kind=self.kind,
             rows=self._rows[np.asarray(indices, dtype=np.int64)],
             identity=self._identity,
         )
@@ -163,6 +172,7 @@ def open_described(path: Path, described: DataDescription, info: ModelInfo | Non
         metric=metric,
         classes=classes,
         names=opened.classes,
+        kind=described.kind,
         identity=lambda: described.model_dump_json() + opened.identity(),
     )
 

@@ -42,6 +42,12 @@ class Input:
             return stored.to(self.dtype)
         return stored.to(torch.float32).div_(self.scale).sub_(self.mean).div_(self.std).to(self.dtype)
 
+    def restore(self, block: Tensor) -> Tensor:
+        """A converted block in the stored units again, in the model's order of dimensions."""
+        if not self.dtype.is_floating_point:
+            return block
+        return block.to(torch.float32).mul(self.std).add_(self.mean).mul_(self.scale)
+
 
 def input_specs(path: Path, info: ModelInfo | None, count: int) -> Sequence[TensorSpec | None]:
     """What the model's inputs must be, None each without a model.

@@ -393,3 +393,22 @@ def test_a_batch_of_none_is_refused(studio: Run, digits: Sample):
     status, _, err = studio("latency", digits.model, "--batch", "0")
     assert (status, err.count("\n")) == (2, 1)
     assert "--batch" in err
+
+
+def test_data_without_a_description_are_guessed_told_and_written_down(
+    studio: Run, answer: Any, digits: Sample, tmp_path: Path
+):
+    arrays = digits.test.with_name("digits_test.npz")
+    out = tmp_path / "digits.data.yaml"
+
+    guess = answer("data", arrays, "--model", digits.model, "--out", out)
+    status, _, told = studio("evaluate", digits.model, "--data", arrays, "--samples", 64, "--json")
+    written = answer("evaluate", digits.model, "--data", out)
+
+    assert (guess["description"]["kind"], guess["description"]["label"]) == ("image", "y")
+    assert guess["description"]["source"] == str(arrays)
+    assert guess["metric"]["value"] == written["metric"]["value"]
+    assert guess["tried"][0]["value"] > 95
+    assert status == 0
+    assert "1,000 images, labelled" in told
+    assert told.count("\n") == 1
