@@ -5,7 +5,7 @@ starts at the output, goes back from there to values whose versions are kept, an
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -41,9 +41,17 @@ class Replay:
         budget: bytes of values that may be kept.
         follow: keep the values of the graph that ran last, for edits that follow one another, rather than those of
             `graph`, for variants each of which differs from `graph` itself.
+        clock: seconds, by which the cost of each node is measured once.
     """
 
-    def __init__(self, graph: fx.GraphModule, budget: int, follow: bool = False) -> None:
+    def __init__(
+        self,
+        graph: fx.GraphModule,
+        budget: int,
+        follow: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock = clock
         self._graph = graph  # as long as its modules live, its values keep their versions
         self._budget = budget
         self._follow = follow
@@ -100,14 +108,14 @@ class Replay:
         if learning:  # possible only where nothing is left out
             batch.retain(())
         costs, output = dict[str, Cost](), None
-        began = time.perf_counter()
+        began = self._clock()
         for node, output in _computed(replayed, batch.values, inputs):
-            costs[node.name] = _cost(node, time.perf_counter() - began, output, len(inputs[0]))
+            costs[node.name] = _cost(node, self._clock() - began, output, len(inputs[0]))
             if versions[node] in lasting and node.op not in (*GIVEN, "output"):
                 if learning and not batch.has_room(output):
                     batch.retain(_named(versions, choose_cuts(costs, THINNED * batch.allowance / batch.samples)))
                 batch.offer(node.name, versions[node], output)
-            began = time.perf_counter()
+            began = self._clock()
         if learning:
             self._costs = costs
             batch.retain(_named(versions, batch.choose(costs)))

@@ -229,10 +229,11 @@ def test_variants_of_the_original_do_not_drive_out_its_values(executed: list[str
 
 def test_an_edit_to_the_last_third_runs_less_than_half_of_the_nodes_at_chosen_cuts_too(executed: list[str]):
     graph = graph_of(Residual(8))
-    replay = Replay(graph, PLENTY)
+    convolutions = {node.name for node in graph.graph.nodes if node.op == "call_module"}
+    # a clock that tells work done, so that the cuts do not hang on what else the machine does
+    replay = Replay(graph, PLENTY, clock=lambda: sum(10.0 if name in convolutions else 1.0 for name in executed))
     run(replay, graph)
     whole = len(executed)
-    convolutions = {node.name for node in graph.graph.nodes if node.op == "call_module"}
     for place in (6, 7):
         executed.clear()
         run(replay, edited(graph, f"second.{place}"))
