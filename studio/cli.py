@@ -8,10 +8,8 @@ command needs them, so that ``studio --help`` is quick and the window's process 
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +19,7 @@ import typer
 from studio import __version__
 from studio.analysis.views import Spectrum
 from studio.cli_data import data as guess_data
+from studio.cli_distill import distill
 from studio.cli_engine import ask, cost_of, new_engine, source_of
 from studio.cli_latency import WithLatency, latency, latency_of
 from studio.cli_options import (
@@ -44,7 +43,6 @@ from studio.console import (
     plain_metric,
     plain_spectrum,
     print_answer,
-    print_distilled,
     print_layers,
     print_report,
     print_result,
@@ -53,20 +51,17 @@ from studio.console import (
     progress_bar,
     say,
 )
-from studio.distillation.folder import forget, is_resumable
 from studio.distillation.settings import DistillSettings
 from studio.engine.requests import (
-    Distill,
     Export,
     OpenModel,
     Preview,
     ViewSpectra,
     ViewSpectrum,
 )
-from studio.errors import ExportError, RecipeError, StudioError, TrainingError, did_you_mean
+from studio.errors import RecipeError, StudioError, did_you_mean
 from studio.evaluation.feasibility import feasibility
 from studio.evaluation.result import Measurement, Result
-from studio.export.target import check_target
 from studio.progress import Cancelled
 from studio.resources import samples as built_in_samples
 
@@ -211,51 +206,6 @@ def compress(
 
 
 @cli.command()
-@with_settings(DistillSettings)
-def distill(
-    model: ModelPath,
-    data: RequiredData,
-    out_path: Out,
-    settings: DistillSettings,
-    evaluation: Annotated[
-        str | None,
-        typer.Option("--eval", metavar="D", help="Held-out data; without it a tenth of --data is held back."),
-    ] = None,
-    recipe: RecipePath = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")] = False,
-    skeleton: Skeleton = None,
-    samples: Samples = None,
-    as_json: Json = False,
-) -> None:
-    """Recover the accuracy of a compressed model by distillation from the original, then export it."""
-    engine = new_engine()
-    source, _info = source_of(engine, model, skeleton, recipe, data, data)
-    for original in filter(None, (model, skeleton)):
-        check_target(Path(out_path), "onnx", original)
-    with tempfile.TemporaryDirectory() as folder, _kept_until_done(Path(f"{out_path}.training"), resume) as kept:
-        request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
-        outcome = ask(engine, request, stop_in_order=True)
-        trained = replace(source, weights=outcome.weights)
-        report = ask(engine, Export(trained, out_path, evaluation or data, samples, settings.seed))
-    plain = {
-        "metric": {
-            "name": outcome.metric,
-            "teacher": outcome.teacher,
-            "before": outcome.before,
-            "after": outcome.after,
-            "exported": report.exported.value,
-        },
-        "epochs": outcome.epochs,
-        "seconds": outcome.seconds,
-        "warning": outcome.warning,
-        "out": report.out,
-        "bytes": report.after,
-        "verified": report.verified,
-    }
-    print_answer(plain, as_json, lambda: print_distilled(outcome, report))
-
-
-@cli.command()
 def export(
     model: ModelPath,
     out_path: Out,
@@ -287,6 +237,7 @@ def demo(
     print_answer(plain, as_json, lambda: print_steps(steps, folder))
 
 
+cli.command()(with_settings(DistillSettings)(distill))
 cli.command()(scan)
 cli.command("data")(guess_data)
 cli.command()(latency)
@@ -316,26 +267,6 @@ def _has_display() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
-
-
-@contextmanager
-def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path]:
-    """Keeps the checkpoint in `folder` until the block, training and what is made of it, has come to its end.
-
-    Raises:
-        TrainingError: there is one of a run that nobody asked to go on with.
-    """
-    if is_resumable(folder) and not resume:
-        raise TrainingError(
-            f"{folder} holds a run that was interrupted: --resume goes on with it; remove the folder to begin anew."
-        )
-    try:
-        yield folder
-    except (Cancelled, ExportError):
-        if is_resumable(folder):
-            say(f"The run is kept in {folder}; the same command with --resume goes on with it.")
-        raise
-    forget(folder)
 
 
 def _original(result: Result) -> Measurement:

@@ -52,6 +52,8 @@ def freeze(compressed: CompressedModel, trained: fx.GraphModule) -> CompressedMo
         trained: from `trainable`; it may go on training afterwards.
     """
     graph = copy.deepcopy(trained).cpu()
+    for tensor in (*graph.parameters(), *graph.buffers()):  # channels may lie last while it trains
+        tensor.data = tensor.data.contiguous()
     for layer in stored_layers(graph):
         layer.stored = layer.stored.frozen()
     for name, module in list(graph.named_modules(remove_duplicate=False)):

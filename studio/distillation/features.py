@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from studio.compression.compressed import CompressedModel
 from studio.errors import TrainingError, did_you_mean
+from studio.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,13 @@ class Pair:
     teacher: str
 
 
-def pairs_of(features: Sequence[str], layers: Sequence[str]) -> tuple[Pair, ...]:
+def pairs_of(features: Sequence[str], student: Sequence[str], teacher: Sequence[str]) -> tuple[Pair, ...]:
     """Reads ``layer`` or ``layer=other``, the student's layer first.
+
+    Args:
+        features: the texts.
+        student: layers that the student has.
+        teacher: layers that the teacher has.
 
     Raises:
         TrainingError: the model has no such layer.
@@ -30,10 +36,15 @@ def pairs_of(features: Sequence[str], layers: Sequence[str]) -> tuple[Pair, ...]
     pairs = tuple(
         Pair(own.strip(), (other or own).strip()) for own, _, other in (one.partition("=") for one in features)
     )
-    for name in (name for pair in pairs for name in (pair.student, pair.teacher)):
-        if name not in layers:
-            raise TrainingError(f"features: the model has no layer '{name}'.{did_you_mean(name, layers)}")
+    for pair in pairs:
+        _check_layer(pair.student, student, "student")
+        _check_layer(pair.teacher, teacher, "teacher")
     return pairs
+
+
+def _check_layer(name: str, layers: Sequence[str], whose: str) -> None:
+    if name not in layers:
+        raise TrainingError(f"features: the {whose} has no layer '{name}'.{did_you_mean(name, layers)}")
 
 
 @contextmanager
@@ -77,16 +88,16 @@ class FeatureLoss(nn.Module):
     weight fits all layers.
     """
 
-    def __init__(self, pairs: Sequence[Pair], compressed: CompressedModel) -> None:
+    def __init__(self, pairs: Sequence[Pair], student: CompressedModel, teacher: Model) -> None:
         super().__init__()
         self.pairs = pairs
-        self.adapters = nn.ModuleList([_adapter(pair, compressed) for pair in pairs])
+        self.adapters = nn.ModuleList([_adapter(pair, student, teacher) for pair in pairs])
 
     def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
         """The loss for features by layer."""
         losses = list[Tensor]()
         for pair, adapt in zip(self.pairs, self.adapters, strict=True):
-            wanted, given = teacher[pair.teacher], adapt(student[pair.student])
+            wanted, given = teacher[pair.teacher].float(), adapt(student[pair.student].float())
             if wanted.shape != given.shape:
                 shapes = f"{tuple(given.shape[1:])} and {tuple(wanted.shape[1:])}"
                 raise TrainingError(f"features: {pair.student} and {pair.teacher} differ in size: {shapes}.")
@@ -94,11 +105,10 @@ class FeatureLoss(nn.Module):
         return torch.stack(losses).mean()
 
 
-def _adapter(pair: Pair, compressed: CompressedModel) -> nn.Module:
+def _adapter(pair: Pair, student: CompressedModel, teacher: Model) -> nn.Module:
     """What brings the student's channels to the teacher's; to begin with, those that stayed are passed on."""
-    model, cut = compressed.model, compressed.cuts.get(pair.student)
-    layer = model.module(pair.teacher)
-    mine, theirs = (len(model.module(name).get_parameter("weight")) for name in (pair.student, pair.teacher))
+    layer, cut = teacher.module(pair.teacher), student.cuts.get(pair.student)
+    mine, theirs = (len(one.get_parameter("weight")) for one in (student.model.module(pair.student), layer))
     start = torch.eye(theirs, mine)
     if cut is not None:
         start = start[:, list(cut.outputs)].contiguous()

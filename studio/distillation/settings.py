@@ -145,6 +145,13 @@ class DistillSettings(Settings):
         description="Where it is trained; auto takes the accelerator if there is one.",
         json_schema_extra=_MORE,
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        title="Precision",
+        description="Of the arithmetic in training; bfloat16 is faster where there are instructions for it, auto takes "
+        "it on accelerators that have them. Accuracy is always measured in float32.",
+        json_schema_extra=_MORE,
+    )
     seed: Annotated[int, Field(ge=0)] = Field(
         default=0,
         title="Seed",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from studio.distillation.average import Average
+from studio.distillation.devices import Arithmetic
 from studio.distillation.features import FeatureLoss, tapped
 from studio.distillation.lessons import Lesson
 from studio.distillation.losses import distillation_loss
@@ -27,12 +28,12 @@ class Student:
     """
 
     def __init__(
-        self, graph: fx.GraphModule, features: FeatureLoss, settings: DistillSettings, device: torch.device
+        self, graph: fx.GraphModule, features: FeatureLoss, settings: DistillSettings, arithmetic: Arithmetic
     ) -> None:
-        self.graph = graph.to(device).eval()
-        self._features = features.to(device)
+        self._arithmetic, self._device = arithmetic, arithmetic.device
+        self.graph = arithmetic.prepared(graph).eval()
+        self._features = features.to(self._device)
         self._settings = settings
-        self._device = device
         self._average = Average(self.graph, settings.average) if settings.average else None
         self.shown = self._average.graph if self._average else self.graph
         trained = [*graph.parameters(), *features.parameters()]
@@ -111,9 +112,10 @@ class Student:
         return nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_norm or math.inf)
 
     def _loss(self, lesson: Lesson) -> Tensor:
-        with tapped(self.graph, [pair.student for pair in self._features.pairs]) as features:
-            output = first_output(self.graph(*(part.to(self._device) for part in lesson.inputs)))
-        loss = self._told(output, lesson)
+        taps = [pair.student for pair in self._features.pairs]
+        with tapped(self.graph, taps) as features, self._arithmetic.context():
+            output = first_output(self.graph(*self._arithmetic.placed(lesson.inputs)))
+        loss = self._told(output.float(), lesson)
         if self._features.pairs and self._settings.feature_weight:
             loss = loss + self._settings.feature_weight * self._features(features, lesson.features)
         return loss

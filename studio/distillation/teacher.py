@@ -1,4 +1,4 @@
-"""The original as a teacher: its answers to the training samples, each computed once."""
+"""A model as a teacher: its answers to the training samples, each computed once."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,43 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from studio.distillation.devices import Arithmetic
 from studio.distillation.features import tapped
+from studio.errors import TrainingError
 from studio.evaluation.arrays import Array
 from studio.evaluation.data import Dataset
 from studio.evaluation.predict import first_output, torch_predict
 from studio.evaluation.reference import Reference
+from studio.models.layer import ModelInfo
 from studio.progress import Progress, Report
 
 #: Training samples that the teacher answers at once.
 _BLOCK = 256
+
+
+def check_pair(teacher: ModelInfo, student: ModelInfo) -> None:
+    """Makes sure that two models take the same inputs and give the same output; names may differ.
+
+    Raises:
+        TrainingError: they do not; the message says where.
+    """
+    if len(teacher.inputs) != len(student.inputs):
+        raise TrainingError(f"The student takes {len(student.inputs)} inputs, the teacher {len(teacher.inputs)}.")
+    pairs = [*zip(teacher.inputs, student.inputs, strict=True), (teacher.outputs[0], student.outputs[0])]
+    for theirs, mine in pairs:
+        if theirs.dtype != mine.dtype or not _agree(theirs.shape, mine.shape):
+            raise TrainingError(
+                f"{mine.name} of the student is {mine.dtype} {_shown(mine.shape)}, {theirs.name} of the teacher "
+                f"{theirs.dtype} {_shown(theirs.shape)}; a student must take and give what its teacher does."
+            )
+
+
+def _agree(first: Sequence[int | None], second: Sequence[int | None]) -> bool:
+    return len(first) == len(second) and all(None in (a, b) or a == b for a, b in zip(first, second, strict=True))
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "×".join("any" if size is None else str(size) for size in shape)
 
 
 class Teacher:
@@ -25,21 +53,21 @@ class Teacher:
     passes through a network may change the last bits of its output, and a resumed run must learn from the same ones.
 
     Args:
-        graph: the original; stays as it is.
+        graph: stays as it is.
         data: the samples.
-        device: where it runs.
+        arithmetic: where and how it runs.
         layers: paths of those whose outputs are told too.
         recalls: whether samples come as they are, so that answers are worth remembering.
     """
 
     def __init__(
-        self, graph: fx.GraphModule, data: Dataset, device: torch.device, layers: Sequence[str], *, recalls: bool
+        self, graph: fx.GraphModule, data: Dataset, arithmetic: Arithmetic, layers: Sequence[str], *, recalls: bool
     ) -> None:
-        # tapping takes a copy of its own: others may run the original meanwhile
-        self._graph = copy.deepcopy(graph).to(device) if layers or device.type != "cpu" else graph
+        # a copy of its own: others may run the original meanwhile
+        self._graph = arithmetic.prepared(copy.deepcopy(graph))
         self.predict = torch_predict(self._graph)
         self._data = data
-        self._device = device
+        self._arithmetic = arithmetic
         self._layers = layers
         self._recalls = recalls and not layers
         self._reference = Reference(self.predict)
@@ -60,6 +88,6 @@ class Teacher:
     @torch.no_grad()
     def asked(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The teacher's outputs ``[batch, …]`` and, by layer, its features."""
-        with tapped(self._graph, self._layers) as features:
-            outputs = first_output(self._graph(*(part.to(self._device) for part in inputs)))
-        return outputs, features
+        with tapped(self._graph, self._layers) as features, self._arithmetic.context():
+            outputs = first_output(self._graph(*self._arithmetic.placed(inputs)))
+        return outputs.float(), features

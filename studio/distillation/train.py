@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import fx
 
 from studio.compression.compressed import CompressedModel
@@ -12,15 +11,16 @@ from studio.compression.trainable import trainable
 from studio.distillation.augment import Augmentation
 from studio.distillation.changes import Changes
 from studio.distillation.checkpoint import Keeper, load_checkpoint
-from studio.distillation.devices import choose_device
+from studio.distillation.devices import Arithmetic, choose_device
 from studio.distillation.features import FeatureLoss, pairs_of
 from studio.distillation.lessons import Lessons
 from studio.distillation.run import Run, unpublished
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.distillation.student import Student
-from studio.distillation.teacher import Teacher
+from studio.distillation.teacher import Teacher, check_pair
 from studio.errors import TrainingError
 from studio.evaluation.data import Dataset, hold_out
+from studio.models.model import Model
 from studio.progress import Report, silent
 
 #: Share of the training samples that is held out when no other samples are given to measure on.
@@ -53,13 +53,16 @@ def distill(
     held: Dataset | None,
     settings: DistillSettings,
     *,
+    teacher: Model | None = None,
     dense: CompressedModel | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
     report: Report = silent,
     publish: Callable[[TrainingPoint], None] = unpublished,
 ) -> tuple[CompressedModel, Recovery]:
-    """Trains a compressed model towards its original, masks, factors and quantizers in force at every step.
+    """Trains a compressed model towards its original or another teacher.
+
+    Masks, factors and quantizers are in force at every step.
 
     The weights that do best on held-out samples win, those before training included, so that the result is never
     worse than the start on them. A loss that is no longer finite, or far beyond that of a student that knows nothing,
@@ -72,6 +75,7 @@ def distill(
         train: samples to train on; labels are used where there are any and β < 1.
         held: samples to measure on; None holds a tenth of `train` back.
         settings: how to train.
+        teacher: whose answers are learnt, a model with the same inputs and outputs; None for the original.
         dense: where gradual pruning begins, the model compressed by `Recipe.before_pruning`; needed only for that.
         checkpoints: folder of the run's checkpoint, written at intervals and when the run is cancelled; whoever gave
             it removes it in the end. None keeps none.
@@ -83,29 +87,37 @@ def distill(
         The trained model, and how it did.
 
     Raises:
-        TrainingError: the device is not there, no layer is left to train, or the checkpoint is missing, damaged or of
-            another run.
+        TrainingError: the device is not there, no layer is left to train, the teacher has other inputs or outputs, or
+            the checkpoint is missing, damaged or of another run.
         DataError: there are too few samples, or their labels do not fit the model.
     """
-    device = choose_device(settings.device)
+    arithmetic = Arithmetic(choose_device(settings.device), settings.precision)
     if held is None:
         train, held = hold_out(train, HELD_SHARE, settings.seed)
+    teacher = teacher or compressed.model
+    check_pair(teacher.info, compressed.model.info)
     run = _made(
         compressed,
+        teacher,
         _start(compressed, dense, settings),
         train,
         held,
         settings,
-        device,
+        arithmetic,
         keeper=Keeper(checkpoints, settings.checkpoint_seconds),
         report=report,
         publish=publish,
     )
     if resume and checkpoints is not None:
         run.resume(load_checkpoint(checkpoints))
+    return _recovered(run, held.metric)
+
+
+def _recovered(run: Run, metric: str) -> tuple[CompressedModel, Recovery]:
+    """Trains to the end, and tells how it went."""
     trained, state, value = run.result()
     return trained, Recovery(
-        metric=held.metric,
+        metric=metric,
         teacher=state.before.teacher,
         before=state.before.whole,
         after=value,
@@ -117,22 +129,24 @@ def distill(
 
 def _made(
     compressed: CompressedModel,
+    original: Model,
     start: CompressedModel,
     train: Dataset,
     held: Dataset,
     settings: DistillSettings,
-    device: torch.device,
+    arithmetic: Arithmetic,
     *,
     keeper: Keeper,
     report: Report,
     publish: Callable[[TrainingPoint], None],
 ) -> Run:
     """A run with all that it is made of."""
-    pairs = pairs_of(settings.features, [layer.name for layer in compressed.model.info.layers])
+    mine, theirs = ([layer.name for layer in one.info.layers] for one in (compressed.model, original))
+    pairs = pairs_of(settings.features, mine, theirs)
     recalls = Augmentation(settings).is_idle
-    teacher = Teacher(compressed.model.graph, train, device, [pair.teacher for pair in pairs], recalls=recalls)
+    teacher = Teacher(original.graph, train, arithmetic, [pair.teacher for pair in pairs], recalls=recalls)
     lessons = Lessons(train, teacher, settings)
-    student = Student(_graph(start, settings), FeatureLoss(pairs, compressed), settings, device)
+    student = Student(_graph(start, settings), FeatureLoss(pairs, compressed, original), settings, arithmetic)
     return Run(
         compressed,
         start,
@@ -142,7 +156,7 @@ def _made(
         lessons,
         held,
         settings,
-        identity=_identity(compressed, train, held, settings) if keeper.folder is not None else {},
+        identity=_identity(compressed, original, train, held, settings) if keeper.folder is not None else {},
         keeper=keeper,
         report=report,
         publish=publish,
@@ -174,11 +188,14 @@ def _graph(compressed: CompressedModel, settings: DistillSettings) -> fx.GraphMo
     return graph
 
 
-def _identity(compressed: CompressedModel, train: Dataset, held: Dataset, settings: DistillSettings) -> dict[str, str]:
+def _identity(
+    compressed: CompressedModel, teacher: Model, train: Dataset, held: Dataset, settings: DistillSettings
+) -> dict[str, str]:
     """What the course of a run depends on, by names for people."""
     chosen = {name: str(value) for name, value in settings.model_dump(exclude=_FREE).items()}
     return {
         "the model": compressed.model.info.fingerprint,
+        "the teacher": teacher.info.fingerprint,
         "the recipe": compressed.recipe.model_dump_json(),
         "the training data": train.fingerprint,
         "the held-out data": held.fingerprint,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from studio.analysis.views import Spectrum, WeightView
+from studio.distillation.copy_settings import CopySettings
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.description import DataDescription
@@ -167,7 +168,7 @@ class Distill(Request[DistillOutcome]):
     """Trains a compressed model towards the original; `TrainingPoint` values are published on the way.
 
     Attributes:
-        source: the student to start from; the teacher is the original.
+        source: the student to start from.
         train: path of the training ``.data.yaml``.
         evaluation: path of held-out data; None holds a tenth of `train` back.
         settings: how to train.
@@ -176,6 +177,8 @@ class Distill(Request[DistillOutcome]):
         checkpoints: folder of the run's checkpoint; None keeps none. It stays there until whoever asks removes it, also
             when the run is cancelled.
         resume: goes on from the checkpoint in that folder.
+        teacher: path of the model that teaches, None for the original of `source`.
+        teacher_skeleton: path of its network's file where it holds weights alone.
     """
 
     source: Source
@@ -186,6 +189,55 @@ class Distill(Request[DistillOutcome]):
     threads: int | None = None
     checkpoints: str | None = None
     resume: bool = False
+    teacher: str | None = None
+    teacher_skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class MakeCopy(Request[tuple[str, ...]]):
+    """Writes a narrower or shallower copy of a model as an ONNX file; answers what could not be made smaller and why.
+
+    Attributes:
+        model: path of the model.
+        settings: how small.
+        out: path of the file.
+        skeleton: path of the network's file where `model` holds weights alone.
+    """
+
+    model: str
+    settings: CopySettings
+    out: str
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class StudentReport:
+    """What came of another model as a student.
+
+    Attributes:
+        distilled: how it learnt.
+        exported: its file, proven.
+        notes: what could not be made smaller and why, of a copy.
+    """
+
+    distilled: DistillOutcome
+    exported: ExportReport
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainStudent(Request[StudentReport]):
+    """Trains another model towards one and exports it; `TrainingPoint` values are published on the way.
+
+    Attributes:
+        distill: what is trained by whom; ``distill.source.model`` may be missing where `copy` tells how to make it.
+        out: path of the exported file.
+        copy: how the student is made from its teacher, None where it is a file that is there.
+    """
+
+    distill: Distill
+    out: str
+    copy: CopySettings | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from studio.engine.requests import (
     Export,
     GuessData,
     LookAtData,
+    MakeCopy,
     MeasureExportSize,
     MeasureLatency,
     OpenModel,
@@ -40,11 +41,14 @@ from studio.engine.requests import (
     Request,
     ScanLayers,
     Source,
+    StudentReport,
     TimeSettings,
+    TrainStudent,
     ViewSpectra,
     ViewSpectrum,
     ViewWeights,
 )
+from studio.engine.students import make_copy, train_student
 from studio.engine.timings import time_table, uniform, written, written_original
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
@@ -205,6 +209,7 @@ class Workspace:
                 self._dataset(request.train, model),
                 self._dataset(request.evaluation, model) if request.evaluation else None,
                 request.settings,
+                teacher=self._model(request.teacher, request.teacher_skeleton) if request.teacher else None,
                 dense=self._compress(whole, report) if request.settings.gradual else None,
                 checkpoints=Path(request.checkpoints) if request.checkpoints else None,
                 resume=request.resume,
@@ -212,6 +217,14 @@ class Workspace:
                 publish=publish,
             )
         return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
+
+    @_answer.register
+    def _(self, request: MakeCopy, report: Report, _publish: Publish) -> tuple[str, ...]:
+        return make_copy(self._model(request.model, request.skeleton, report), request.settings, Path(request.out))
+
+    @_answer.register
+    def _(self, request: TrainStudent, report: Report, publish: Publish) -> StudentReport:
+        return train_student(self, request, report, publish)
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:

@@ -20,7 +20,7 @@ def narrow(model: Model) -> CompressedModel:
 
 
 def test_the_loss_is_the_squared_difference_as_a_share_of_the_teacher_s_power(model: Model) -> None:
-    loss = FeatureLoss((Pair("hidden", "hidden"),), compress(model, Recipe()))
+    loss = FeatureLoss((Pair("hidden", "hidden"),), compress(model, Recipe()), model)
 
     found = loss({"hidden": torch.tensor([[1.0, 1.0]])}, {"hidden": torch.tensor([[3.0, 1.0]])})
 
@@ -28,9 +28,9 @@ def test_the_loss_is_the_squared_difference_as_a_share_of_the_teacher_s_power(mo
 
 
 def test_layers_are_named_alone_or_in_pairs() -> None:
-    assert pairs_of(("a", "a = b"), ["a", "b"]) == (Pair("a", "a"), Pair("a", "b"))
+    assert pairs_of(("a", "a = b"), ["a", "b"], ["a", "b"]) == (Pair("a", "a"), Pair("a", "b"))
     with pytest.raises(TrainingError, match=r"no layer 'hiden'. Did you mean 'hidden'\?"):
-        pairs_of(("hiden",), ["hidden", "head"])
+        pairs_of(("hiden",), ["hidden", "head"], ["hidden", "head"])
 
 
 def test_tapping_gives_what_a_layer_yields_and_leaves_no_hook(model: Model) -> None:
@@ -64,7 +64,7 @@ def test_features_of_a_narrower_layer_come_nearer_through_an_adapter(narrow: Com
     trained, outcome = distill(narrow, data, None, settings)
 
     assert outcome.after > outcome.before
-    start = FeatureLoss(pairs, narrow)
+    start = FeatureLoss(pairs, narrow, narrow.model)
     with tapped(narrow.graph, ["hidden"]) as seen:
         narrow.graph(*samples)
     assert start(seen, {"hidden": wanted}).item() > 0.1
@@ -73,11 +73,11 @@ def test_features_of_a_narrower_layer_come_nearer_through_an_adapter(narrow: Com
 
 
 def test_layers_of_different_widths_are_paired_through_an_adapter(model: Model, data: Dataset) -> None:
-    start = FeatureLoss((Pair("hidden", "head"),), compress(model, Recipe()))
+    start = FeatureLoss((Pair("hidden", "head"),), compress(model, Recipe()), model)
     assert start.adapters[0].weight.shape == (4, 48)
 
 
 def test_features_of_different_sizes_are_refused(model: Model) -> None:
-    loss = FeatureLoss((Pair("hidden", "hidden"),), compress(model, Recipe()))
+    loss = FeatureLoss((Pair("hidden", "hidden"),), compress(model, Recipe()), model)
     with pytest.raises(TrainingError, match="hidden and hidden differ in size"):
         loss({"hidden": torch.zeros(1, 5)}, {"hidden": torch.zeros(1, 6)})

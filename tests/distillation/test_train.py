@@ -1,18 +1,23 @@
 """Whole distillations of a small network."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
 from studio.compression.compress import CompressedModel, compress
+from studio.distillation.copies import smaller_copy
+from studio.distillation.copy_settings import CopySettings
 from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.distillation.train import distill
 from studio.errors import TrainingError
 from studio.evaluation.data import Dataset, hold_out
 from studio.evaluation.evaluate import evaluate
 from studio.evaluation.inputs import Input
+from studio.models.layer import TensorSpec
+from studio.models.layers import layer_table
 from studio.models.model import Model
 from studio.progress import Cancelled, Progress
 from studio.recipe.recipe import Recipe
@@ -184,3 +189,25 @@ def test_the_outcome_names_the_file_the_weights_are_saved_to(sparse: CompressedM
     outcome = recovery.saved_as("abc.safetensors")
 
     assert (outcome.weights, outcome.before, outcome.after) == ("abc.safetensors", recovery.before, recovery.after)
+
+
+def test_another_model_learns_from_a_teacher_that_stays_as_it_is(model: Model, data: Dataset) -> None:
+    graph = smaller_copy(model, CopySettings(width=0.5)).graph
+    info = replace(model.info, fingerprint="small", layers=layer_table(graph, model.example()))
+    student = compress(Model(graph, info), Recipe())
+    before = {name: value.clone() for name, value in model.graph.state_dict().items()}
+
+    settings = DistillSettings(epochs=4, batch_size=64, learning_rate=0.02, beta=1.0, features=("hidden",))
+    trained, outcome = distill(student, data, None, settings, teacher=model)
+
+    assert outcome.teacher == 100.0
+    assert outcome.after >= outcome.before + 30
+    assert trained.graph.get_submodule("hidden").weight.shape == (24, 12)
+    assert all(torch.equal(value, before[name]) for name, value in model.graph.state_dict().items())
+
+
+def test_a_teacher_with_other_outputs_is_refused(model: Model, sparse: CompressedModel, data: Dataset) -> None:
+    other = replace(model, info=replace(model.info, outputs=(TensorSpec("scores", "float32", (None, 7)),)))
+
+    with pytest.raises(TrainingError, match="y of the student is float32 any×4, scores of the teacher float32 any×7"):
+        distill(sparse, data, None, DistillSettings(), teacher=other)

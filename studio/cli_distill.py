@@ -1,0 +1,140 @@
+"""The command that trains: a compressed model, another model, or a smaller copy, towards the original."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studio.cli_engine import ask, new_engine, source_of
+from studio.cli_options import Json, ModelPath, Out, RecipePath, RequiredData, Samples, Skeleton, checked
+from studio.console import print_answer, print_distilled, say
+from studio.distillation.copy_settings import CopySettings
+from studio.distillation.folder import forget, is_resumable
+from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.engine.door import Engine
+from studio.engine.requests import Distill, Export, MakeCopy, Source
+from studio.errors import ExportError, TrainingError
+from studio.export.report import ExportReport
+from studio.export.target import check_target
+from studio.progress import Cancelled
+
+
+def distill(
+    model: ModelPath,
+    data: RequiredData,
+    out_path: Out,
+    settings: DistillSettings,
+    evaluation: Annotated[
+        str | None,
+        typer.Option("--eval", metavar="D", help="Held-out data; without it a tenth of --data is held back."),
+    ] = None,
+    recipe: RecipePath = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="S", help="Another model to be taught by MODEL; --recipe is then for it.")
+    ] = None,
+    student_skeleton: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The network of --student when that is a checkpoint.")
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Teach a copy of MODEL that keeps this share of the channels, 0..1.")
+    ] = None,
+    depth: Annotated[
+        float | None, typer.Option(help="Teach a copy of MODEL that keeps this share of its repeated blocks, 0..1.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="Weights a copy begins with: new or original (with --width, --depth).")
+    ] = "new",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")] = False,
+    skeleton: Skeleton = None,
+    samples: Samples = None,
+    as_json: Json = False,
+) -> None:
+    """Recover accuracy by distillation from the original, or teach another model, then export it."""
+    engine = new_engine()
+    for original in filter(None, (model, skeleton, student)):
+        check_target(Path(out_path), "onnx", original)
+    copy = _copy_settings(student, width, depth, start, settings.seed)
+    with tempfile.TemporaryDirectory() as folder, _kept_until_done(Path(f"{out_path}.training"), resume) as kept:
+        if copy is not None:
+            student = _made_copy(engine, model, skeleton, copy, kept)
+        taught, network = (model, skeleton) if student is None else (student, student_skeleton)
+        source, _info = source_of(engine, taught, network, recipe, data, data)
+        request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
+        if student is not None:
+            request = replace(request, teacher=model, teacher_skeleton=skeleton)
+        outcome = ask(engine, request, stop_in_order=True)
+        report = ask(engine, _export(source, outcome, out_path, evaluation or data, samples, settings.seed))
+    print_answer(_plain(outcome, report), as_json, lambda: print_distilled(outcome, report))
+
+
+def _copy_settings(
+    student: str | None, width: float | None, depth: float | None, start: str, seed: int
+) -> CopySettings | None:
+    """How a copy is to be made, None where none is asked for.
+
+    Raises:
+        TrainingError: two students are asked for.
+        StudioError: a value is out of range.
+    """
+    if width is None and depth is None:
+        return None
+    if student is not None:
+        raise TrainingError("--student names a model, --width and --depth ask for a copy of the teacher: give one.")
+    shares = {"width": 1.0 if width is None else width, "depth": 1.0 if depth is None else depth}
+    return checked(CopySettings, {**shares, "start": start, "seed": seed})
+
+
+def _made_copy(engine: Engine, model: str, skeleton: str | None, copy: CopySettings, kept: Path) -> str:
+    """Path of the copy, which stays with the run until that is done; a run that goes on finds its own there."""
+    path = kept / "student.onnx"
+    if not (is_resumable(kept) and path.exists()):
+        for note in ask(engine, MakeCopy(model, copy, str(path), skeleton)):
+            say(f"note: {note}")
+    return str(path)
+
+
+def _export(source: Source, outcome: DistillOutcome, out: str, data: str, samples: int | None, seed: int) -> Export:
+    return Export(replace(source, weights=outcome.weights), out, data, samples, seed)
+
+
+def _plain(outcome: DistillOutcome, report: ExportReport) -> dict[str, object]:
+    """What a script is told."""
+    return {
+        "metric": {
+            "name": outcome.metric,
+            "teacher": outcome.teacher,
+            "before": outcome.before,
+            "after": outcome.after,
+            "exported": report.exported.value,
+        },
+        "epochs": outcome.epochs,
+        "seconds": outcome.seconds,
+        "warning": outcome.warning,
+        "out": report.out,
+        "bytes": report.after,
+        "verified": report.verified,
+    }
+
+
+@contextmanager
+def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path]:
+    """Keeps the checkpoint in `folder` until the block, training and what is made of it, has come to its end.
+
+    Raises:
+        TrainingError: there is one of a run that nobody asked to go on with.
+    """
+    if is_resumable(folder) and not resume:
+        raise TrainingError(
+            f"{folder} holds a run that was interrupted: --resume goes on with it; remove the folder to begin anew."
+        )
+    try:
+        yield folder
+    except (Cancelled, ExportError):
+        if is_resumable(folder):
+            say(f"The run is kept in {folder}; the same command with --resume goes on with it.")
+        raise
+    forget(folder)
