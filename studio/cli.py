@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,6 @@ from studio.cli_options import (
     ModelPath,
     Out,
     RecipePath,
-    RequiredData,
     Samples,
     Seed,
     Skeleton,
@@ -109,6 +109,7 @@ def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) 
     info = ask(new_engine(), OpenModel(model, skeleton))
     plain = {
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
+        "lacks": dict(info.lacks),
         "layers": [plain_layer(layer) for layer in info.layers],
         "groups": [asdict(group) for group in info.groups],
         "feasibility": [asdict(one) for one in feasibility(info)],
@@ -140,7 +141,7 @@ def spectrum(
 @cli.command()
 def evaluate(
     model: ModelPath,
-    data: RequiredData,
+    data: DataPath = None,
     recipe: RecipePath = None,
     calibration: Calibration = None,
     skeleton: Skeleton = None,
@@ -149,11 +150,13 @@ def evaluate(
     with_latency: WithLatency = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a model, or what a recipe makes of it."""
+    """Measure a model, or what a recipe makes of it; without data by agreement on random input, or by its weights."""
     engine = new_engine()
     source, info = source_of(engine, model, skeleton, recipe, data, calibration)
     result = ask(engine, Preview(source, data, samples, seed))
     plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
+    if not result.labelled and result.sqnr_db is not None:
+        plain["sqnr_db"] = result.sqnr_db if isfinite(result.sqnr_db) else None
     if recipe is not None:
         plain["bytes"] = cost_of(engine, info, source.recipe, result.factors).bytes
         plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}
@@ -168,7 +171,7 @@ def compress(
     out_path: Out,
     data: DataPath = None,
     calibration: Calibration = None,
-    format_: Format = "onnx",
+    format_: Format = None,
     skeleton: Skeleton = None,
     samples: Samples = None,
     seed: Seed = 0,
@@ -210,7 +213,7 @@ def export(
     model: ModelPath,
     out_path: Out,
     recipe: RecipePath = None,
-    format_: Format = "onnx",
+    format_: Format = None,
     data: DataPath = None,
     calibration: Calibration = None,
     skeleton: Skeleton = None,

@@ -22,7 +22,11 @@ Chosen = TypeVar("Chosen", bound=Settings)
 ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .pt2 file, or a checkpoint.")]
 Skeleton = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="The .onnx or .pt2 network that takes the weights when MODEL is a checkpoint."),
+    typer.Option(
+        metavar="FILE",
+        help="The .onnx or .pt2 network that takes the weights when MODEL is a checkpoint; without it the weights "
+        "alone are opened.",
+    ),
 ]
 DataPath = Annotated[
     str | None, typer.Option("--data", metavar="D", help="A .data.yaml file, or data themselves, to measure on.")
@@ -36,7 +40,12 @@ Samples = Annotated[int | None, typer.Option(min=1, help="Measure at most this m
 Seed = Annotated[int, typer.Option(help="Fixes the order of the samples.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write.")]
-Format = Annotated[str, typer.Option("--format", help="Format of the file.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="F", help="onnx, or safetensors of weights alone; chosen by the model if left out."
+    ),
+]
 
 #: What stands for "none" where a field may be empty.
 NONE = "none"

@@ -18,7 +18,7 @@ from rich.table import Table
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome
 from studio.evaluation.feasibility import feasibility
-from studio.evaluation.result import Measurement, Result
+from studio.evaluation.result import WEIGHT_ERROR, Measurement, Result
 from studio.evaluation.sensitivity import Scan
 from studio.export.latency import Latency, Timing
 from studio.export.report import ExportReport
@@ -100,6 +100,10 @@ def print_layers(info: ModelInfo) -> None:
         table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
     out.print(table)
     out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
+    if not info.has_network:
+        out.print(
+            "weights alone: layers are told by names and shapes; --skeleton FILE gives the network", soft_wrap=True
+        )
     for one in feasibility(info):
         saves = "a scan tells what it saves" if one.bytes_saved is None else f"8 bits save {one.bytes_saved:,} bytes"
         out.print(f"{one.method}: {len(one.eligible)} of {len(info.layers)} layers; {saves}")
@@ -131,6 +135,13 @@ def print_scan(scan: Scan) -> None:
 def print_result(result: Result, size: int) -> None:
     """A measurement beside the original's."""
     metric = result.metric
+    if metric.name == WEIGHT_ERROR:
+        sqnr = "" if result.sqnr_db is None else f", {result.sqnr_db:.1f} dB"
+        out.print(
+            f"weight error {metric.value:.2f} %{sqnr} (of {metric.samples:,} weights; there is no network to run)"
+        )
+        out.print(f"{size:,} bytes")
+        return
     out.print(f"{metric.name} {metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f}, {metric.samples:,} samples)")
     if result.original is not None and result.drop is not None:
         drop = result.drop
@@ -162,7 +173,7 @@ def print_report(report: ExportReport) -> None:
     """What an export came to."""
     out.print(f"{report.out}: {report.before:,} → {report.after:,} bytes (predicted {report.predicted:,})")
     name, preview, exported = report.preview.name, report.preview.value, report.exported.value
-    where = "" if report.original is not None else " on random input"
+    where = "" if report.original is not None or name == WEIGHT_ERROR else " on random input"
     out.print(
         f"{name}{where}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}"
     )

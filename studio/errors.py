@@ -16,10 +16,6 @@ class ModelFileError(StudioError):
     """A model file cannot be opened: damaged, unsafe, or with an operator the studio does not know."""
 
 
-class SkeletonNeededError(ModelFileError):
-    """A file holds weights without the network they belong to; another file must give the network."""
-
-
 class DataError(StudioError):
     """A data description or its arrays cannot be read, or do not fit the model."""
 

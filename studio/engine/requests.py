@@ -36,7 +36,7 @@ class Source:
         recipe: settings of every layer.
         weights: path of trained weights the recipe starts from, None for the original's.
         calibration: path of the ``.data.yaml`` that the methods fit to, None to do without.
-        skeleton: path of the network's file where `model` holds weights alone.
+        skeleton: path of the network's file where `model` holds weights alone; None to do without.
     """
 
     model: str
@@ -48,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True)
 class OpenModel(Request[ModelInfo]):
-    """Opens a model file (weights alone with the network of `skeleton`) and lists its layers."""
+    """Opens a model file (weights with the network of `skeleton`, or alone) and lists its layers."""
 
     path: str
     skeleton: str | None = None
@@ -128,7 +128,8 @@ class Preview(Request[Result]):
 
     Attributes:
         source: what to measure.
-        data: path of the ``.data.yaml``; None measures agreement with the original on random input.
+        data: path of the ``.data.yaml``; None measures agreement with the original on random input, and of weights
+            alone how far they are off.
         samples: at most this many, None for all.
         seed: fixes the order of the samples.
     """
@@ -250,7 +251,7 @@ class Export(Request[ExportReport]):
         data: path of the data to verify on; None verifies outputs on random input.
         samples: at most this many samples, None for all.
         seed: fixes the order of the samples.
-        format: ``onnx``.
+        format: ``onnx``, or ``safetensors`` of weights alone; None for whichever fits.
     """
 
     source: Source
@@ -258,7 +259,7 @@ class Export(Request[ExportReport]):
     data: str | None = None
     samples: int | None = None
     seed: int = 0
-    format: str = "onnx"
+    format: str | None = None
 
 
 @dataclass(frozen=True)

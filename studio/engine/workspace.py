@@ -57,15 +57,17 @@ from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.evaluate import Reference, measure, torch_predict
 from studio.evaluation.look import look
 from studio.evaluation.replay import Replay
-from studio.evaluation.result import Result
+from studio.evaluation.result import WEIGHT_ERROR, Result
 from studio.evaluation.scan import Course, scan
 from studio.evaluation.sensitivity import Scan, ScanPoint, scan_key
+from studio.evaluation.weight_error import WeightNorms, weight_error
 from studio.export.export import export
 from studio.export.latency import Latency, TimeTable
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
-from studio.export.target import check_target
+from studio.export.target import FORMATS, check_target, format_for
 from studio.export.timing import measure_latency
+from studio.export.weights_file import export_weights
 from studio.files import file_version
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
@@ -162,6 +164,8 @@ class Workspace:
         model = self._model(request.source.model, request.source.skeleton)
         compressed = self._compress(request.source, report)
         data = self._dataset(request.data, model) if request.data else None
+        if not model.info.has_network:
+            return weight_error(compressed, self._norms(model), report)
 
         def described(result: Result) -> Result:
             return replace(result, factors=compressed.factors)
@@ -182,6 +186,7 @@ class Workspace:
     @_answer.register
     def _(self, request: ScanLayers, report: Report, publish: Publish) -> Scan:
         source, model = request.source, self._model(request.source.model, request.source.skeleton)
+        model.info.require("scan")
         chosen = candidates(model.info, request.layers)
         options, samples, seed, racing = source.recipe.options, request.samples, request.seed, request.racing
         key = scan_key(model.info.fingerprint, request.data, source.calibration, options, samples, seed, racing)
@@ -202,6 +207,7 @@ class Workspace:
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
         model = self._model(request.source.model, request.source.skeleton)
+        model.info.require("train")
         whole = replace(request.source, recipe=request.source.recipe.before_pruning())
         with _threads(request.threads):
             trained, recovery = distill(
@@ -229,15 +235,20 @@ class Workspace:
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:
         for original in filter(None, (request.source.model, request.source.skeleton)):
-            check_target(Path(request.out), request.format, original)
+            check_target(Path(request.out), request.format or FORMATS[0], original)
         model = self._model(request.source.model, request.source.skeleton)
+        wanted = format_for(model.info, request.format)
+        data = self._dataset(request.data, model) if request.data else None
+        compressed = self._compress(request.source, report)
+        if not model.info.has_network:
+            return export_weights(compressed, Path(request.out), self._norms(model), report=report)
         return export(
-            self._compress(request.source, report),
+            compressed,
             Path(request.out),
-            data=self._dataset(request.data, model) if request.data else None,
+            data=data,
             samples=request.samples,
             seed=request.seed,
-            format=request.format,
+            format=wanted,
             report=report,
         )
 
@@ -266,6 +277,7 @@ class Workspace:
         return time_table(model, self._original_file(model), request.choices, compressed, request.settings, report)
 
     def _original_file(self, model: Model) -> bytes:
+        model.info.require("time")
         return self._files.get(model.info.fingerprint, lambda: written_original(model))
 
     def _model(self, path: str, skeleton: str | None, report: Report = silent) -> Model:
@@ -273,11 +285,15 @@ class Workspace:
         return self._models.get(key, lambda: open_model(path, skeleton=skeleton, report=report))
 
     def _dataset(self, path: str, model: Model) -> Dataset:
+        model.info.require("measure")
         return self._data.open(path, model)
 
     def _reference(self, model: Model, data: str | None) -> Reference:
         key = (model.info.fingerprint, file_version(data) if data else None)
         return self._references.get(key, lambda: Reference(torch_predict(model.graph)))
+
+    def _norms(self, model: Model) -> WeightNorms:
+        return self._references.get((model.info.fingerprint, WEIGHT_ERROR), lambda: WeightNorms(model))
 
     def _replay(self, model: Model, data: str | None, compressed: CompressedModel) -> Replay:
         """What keeps activations for models of this kind, so that an edit re-runs only what depends on it.
@@ -339,7 +355,7 @@ class Workspace:
     def _learnt(self, source: Source, model: Model, report: Report) -> Calibration | None:
         """What the layers' inputs look like, whatever the recipe does with it."""
         options = source.recipe.options
-        if source.calibration is None or not options.data_aware:
+        if source.calibration is None or not options.data_aware or "fit" in model.info.lacks:
             return None
         data = self._dataset(source.calibration, model)
         count = min(options.calibration_samples, len(data))

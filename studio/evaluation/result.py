@@ -5,17 +5,21 @@ from dataclasses import dataclass, field
 
 from studio.recipe.factorization import Factorization
 
+#: What is measured where there is no network to run: how far the weights are off, in percent of their norm.
+WEIGHT_ERROR = "weight_error"
+
 
 @dataclass(frozen=True)
 class Measurement:
     """A metric's value with its interval.
 
     Attributes:
-        name: one of `studio.evaluation.metric_kinds.METRIC_KINDS`, or ``sqnr``.
-        value: in the metric's unit: percent for accuracies, AUROC and agreement, dB for sqnr, the data's unit² for mse.
+        name: one of `studio.evaluation.metric_kinds.METRIC_KINDS`, ``sqnr`` or ``weight_error``.
+        value: in the metric's unit: percent for accuracies, AUROC, agreement and weight error, dB for sqnr, the data's
+            unit² for mse.
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
-        samples: how many samples were measured.
+        samples: how many samples were measured; of a weight error, how many weights.
     """
 
     name: str

@@ -13,15 +13,17 @@ class ExportReport:
 
     Attributes:
         out: path of the file.
-        format: ``onnx``.
+        format: ``onnx``, or ``safetensors`` of weights alone.
         before: bytes of the uncompressed model written the same way.
         predicted: bytes announced before writing.
         after: bytes on disk.
-        max_error: largest absolute difference of an output between the preview in torch and ONNX Runtime.
-        output_scale: largest absolute output of the preview, which gives `max_error` its size.
+        max_error: largest absolute difference of an output between the preview in torch and ONNX Runtime; of weights
+            alone, of a weight between the preview and the file.
+        output_scale: largest absolute output (or weight) of the preview, which gives `max_error` its size.
         original: the original's metric; None without data.
-        preview: the compressed model's metric in torch; without data agreement with the original.
-        exported: the same metric of the file in ONNX Runtime on the same samples.
+        preview: the compressed model's metric in torch; without data agreement with the original, of weights alone
+            their error.
+        exported: the same metric of the file in ONNX Runtime on the same samples; of weights alone, as read again.
         verified: whether outputs and metric agree within the tolerances (a mismatch raises, so True once written).
         factors: how the layers with a rank were split, by name.
     """

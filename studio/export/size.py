@@ -9,6 +9,7 @@ from platformdirs import user_cache_path
 
 import studio
 from studio.export.onnx_file import WRITER_VERSION, onnx_bytes
+from studio.export.weights_file import measure_weights_size
 from studio.files import write_text_atomically
 from studio.models.model import Model
 
@@ -17,11 +18,15 @@ _WRITERS = ("torch", "onnx", "onnx-ir", "onnxscript")
 
 
 def measure_export_size(model: Model) -> int:
-    """Bytes of the uncompressed model as an ONNX file; remembered on disk for the next time.
+    """Bytes of the uncompressed model as the studio writes it.
+
+    That is an ONNX file, whose size is remembered on disk for the next time, or of weights alone a safetensors file.
 
     Raises:
         ExportError: the model cannot be written.
     """
+    if not model.info.has_network:
+        return measure_weights_size(model)
     known = _remembered(model)
     with contextlib.suppress(OSError, ValueError):  # nothing is remembered: measured anew
         return int(known.read_text(encoding="ascii"))

@@ -4,9 +4,29 @@ import os
 from pathlib import Path
 
 from studio.errors import ExportError, did_you_mean
+from studio.models.layer import ModelInfo
 
-#: What can be written.
-FORMATS = ("onnx",)
+#: What can be written: networks as ``onnx``, weights alone as ``safetensors``.
+FORMATS = ("onnx", "safetensors")
+
+
+def format_for(info: ModelInfo, wanted: str | None) -> str:
+    """The format that a model is written in.
+
+    Args:
+        info: the model.
+        wanted: what was asked for, None for whatever fits.
+
+    Raises:
+        ExportError: that is no format for such a model.
+    """
+    fitting = "onnx" if info.has_network else "safetensors"
+    if wanted in (None, fitting) or wanted not in FORMATS:
+        return wanted or fitting
+    name = Path(info.path).name
+    if info.has_network:
+        raise ExportError(f"{wanted} is written of files that hold weights alone; {name} has a network: choose onnx.")
+    raise ExportError(f"{name} holds weights alone: choose its network (--skeleton FILE) to write {wanted}.")
 
 
 def check_target(out: Path, format: str, model: str) -> None:  # noqa: A002 (as in the command line and the report)

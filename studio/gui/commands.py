@@ -7,8 +7,9 @@ from PySide6.QtWidgets import QMainWindow
 
 from studio.errors import StudioError
 from studio.gui.actions import Command
-from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, ask_open, ask_save
+from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, WEIGHTS, ask_open, ask_save
 from studio.gui.latency_card import LatencyDialog
+from studio.gui.text import sentence
 from studio.resources import Sample
 from studio.session.session import Session
 
@@ -58,8 +59,11 @@ class Commands:
 
     def export(self) -> None:
         """Asks where to write the compressed model, and exports it in the background."""
-        proposal = self._beside("-compressed.onnx")
-        ask_save(self._window, "Export", ONNX, proposal, lambda path: self._guard(lambda: self._session.export(path)))
+        project = self._session.project
+        alone = project is not None and not project.info.has_network
+        proposal = self._beside("-compressed.safetensors" if alone else "-compressed.onnx")
+        kinds = WEIGHTS if alone else ONNX
+        ask_save(self._window, "Export", kinds, proposal, lambda path: self._guard(lambda: self._session.export(path)))
 
     def load_recipe(self) -> None:
         """Asks for a recipe and takes it."""
@@ -94,6 +98,13 @@ class Commands:
         """The reason why a command that needs a model is unavailable."""
         return "" if self._session.project is not None else NO_MODEL
 
+    def _why_not(self, ability: str) -> str:
+        """The reason why a command is unavailable that needs one of the model's abilities."""
+        project = self._session.project
+        if project is None:
+            return NO_MODEL
+        return sentence(project.info.lacks[ability]) if ability in project.info.lacks else ""
+
     def _file(self, samples: Sequence[Sample]) -> list[Command]:
         needs_model = self.why_no_model
         opening = [
@@ -108,7 +119,7 @@ class Commands:
                 "Ctrl+T",
                 "Choose the data that measures",
                 self.choose_test,
-                needs_model,
+                lambda: self._why_not("measure"),
                 True,
             ),
             Command(
@@ -118,7 +129,7 @@ class Commands:
                 "Ctrl+Shift+T",
                 "Choose the data that methods fit to and train on",
                 self.choose_train,
-                needs_model,
+                lambda: self._why_not("fit"),
             ),
         ]
         keeping = [
@@ -194,7 +205,7 @@ class Commands:
                 "Ctrl+M",
                 "Time the present settings beside the original in ONNX Runtime, as a whole and layer by layer",
                 self.measure_latency,
-                self.why_no_model,
+                lambda: self._why_not("time"),
                 True,
             ),
         ]

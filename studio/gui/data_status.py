@@ -5,7 +5,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from studio.gui.labels import ElidedLabel
-from studio.gui.text import count_text
+from studio.gui.text import count_text, sentence
 from studio.session.project import DataFile
 from studio.session.session import Session
 
@@ -38,7 +38,9 @@ class DataStatus(QWidget):
     def _show(self) -> None:
         project = self._session.project
         test, train = (project.test, project.train) if project is not None else (None, None)
-        self.test.setText(f"Measured on {_name(test)}" if test else NO_TEST)
+        lacks = project.info.lacks if project is not None else {}
+        without = sentence(lacks["measure"]) if "measure" in lacks else NO_TEST
+        self.test.setText(f"Measured on {_name(test)}" if test else without)
         self.train.setText(f"Fitted and trained on {_name(train)}" if train else "No training data")
 
 

@@ -6,6 +6,7 @@ from studio.gui.distill_curves import DistillCurves
 from studio.gui.distill_form import DistillForm
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
+from studio.gui.text import sentence
 from studio.gui.theme import Theme
 from studio.session.jobs import Job, JobState
 from studio.session.recoveries import SavedRun
@@ -181,6 +182,8 @@ class DistillPanel(QWidget):
         project = self._session.project
         if project is None:
             return "Open a model first."
+        if "train" in project.info.lacks:
+            return sentence(project.info.lacks["train"])
         if job is not None and job.is_running:
             return "A distillation is running."
         if job is not None and job.can_resume:

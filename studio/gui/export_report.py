@@ -9,6 +9,11 @@ from studio.export.report import ExportReport
 from studio.gui.labels import ElidedLabel, label, set_tone
 from studio.gui.text import bytes_text, count_text, measurement_text, metric_name, ratio_text
 
+_PROVEN = {
+    "onnx": "The file was opened again in ONNX Runtime and behaves as the preview said.",
+    "safetensors": "The file was read again and holds the weights that the preview showed.",
+}
+
 
 class ExportReportDialog(QDialog):
     """Shows one `ExportReport`; opened without blocking."""
@@ -20,9 +25,7 @@ class ExportReportDialog(QDialog):
         self.setMinimumWidth(440)
         title = label("Exported and verified" if report.verified else "Exported, not verified", "title")
         verdict = label(
-            "The file was opened again in ONNX Runtime and behaves as the preview said."
-            if report.verified
-            else "The file does not behave as the preview said.",
+            _PROVEN[report.format] if report.verified else "The file does not behave as the preview said.",
             wrap=True,
         )
         set_tone(verdict, "good" if report.verified else "bad")
@@ -59,10 +62,11 @@ def report_lines(report: ExportReport) -> list[tuple[str, str]]:
     ]
     if report.original is not None:
         lines.append((f"{metric}, original", measurement_text(report.original)))
+    counted, compared = ("Samples", "output") if report.format == "onnx" else ("Weights", "weight")
     return [
         *lines,
         (f"{metric}, preview", measurement_text(report.preview)),
         (f"{metric}, exported file", measurement_text(report.exported)),
-        ("Samples compared", count_text(report.exported.samples)),
-        ("Largest output difference", f"{report.max_error:.1e}  (outputs reach {report.output_scale:.3g})"),
+        (f"{counted} compared", count_text(report.exported.samples)),
+        (f"Largest {compared} difference", f"{report.max_error:.1e}  ({compared}s reach {report.output_scale:.3g})"),
     ]

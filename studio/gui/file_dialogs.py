@@ -10,6 +10,7 @@ NETWORKS = "Networks (*.onnx *.pt2)"
 RECIPES = "Recipes (*.recipe.yaml *.yaml)"
 DATA = "Data descriptions (*.data.yaml *.yaml)"
 ONNX = "ONNX models (*.onnx)"
+WEIGHTS = "Weights (*.safetensors)"
 
 
 def ask_open(

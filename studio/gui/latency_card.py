@@ -10,7 +10,7 @@ from studio.export.latency import Latency, LatencySettings
 from studio.gui.card import Card
 from studio.gui.fields import field_specs
 from studio.gui.labels import label, set_tone
-from studio.gui.text import faster_text, milliseconds_text, timing_text
+from studio.gui.text import faster_text, milliseconds_text, sentence, timing_text
 from studio.session.session import Session
 
 #: Fields of the dialog in order, and what they are called there.
@@ -45,7 +45,9 @@ class LatencyCard(Card):
         self.show_progress(latencies.measuring, latencies.progress)
         shown = found or latencies.previous
         self.value.setText(_value(shown) if shown is not None else "–")
-        if latencies.measuring:
+        if "time" in project.info.lacks:
+            self.detail.setText(sentence(project.info.lacks["time"]))
+        elif latencies.measuring:
             self.detail.setText("measuring …")
         elif latencies.failure:
             self.detail.setText(latencies.failure)

@@ -143,7 +143,8 @@ class LayerModel(QAbstractTableModel):
             ),
             Column(
                 "Change",
-                "Measured change of accuracy, in points, with only this layer compressed",
+                "Measured change of accuracy, in points, with only this layer compressed; of weights alone, how far it "
+                "puts all weights off",
                 self._drop_value,
                 self._drop_text,
                 True,

@@ -35,9 +35,8 @@ from studio.resources import Sample
 from studio.session.jobs import Job, JobState
 from studio.session.session import Change, Session
 
-NEEDS_NETWORK = (
-    "{name} holds weights alone: not which layers there are, nor how they are connected. Choose an .onnx or .pt2 file "
-    "of the same network, its skeleton; the weights are taken from {name}."
+NO_NETWORK = (
+    "{name} holds weights alone. Choose an .onnx or .pt2 file of the same network, its skeleton, to measure and train."
 )
 
 _LEFT = Qt.DockWidgetArea.LeftDockWidgetArea
@@ -133,7 +132,7 @@ class MainWindow(QMainWindow):
         session.changed.connect(self._follow)
         session.notice.connect(self.notice.show_message)
         session.opening.connect(self._show_opening)
-        session.skeleton_needed.connect(self._ask_for_skeleton)
+        session.network_missing.connect(self._offer_skeleton)
         session.jobs.added.connect(self._show_jobs)
         session.jobs.changed.connect(self._finish_job)
 
@@ -186,12 +185,10 @@ class MainWindow(QMainWindow):
         self.start_page.setEnabled(not opening)
         self.setCursor(Qt.CursorShape.BusyCursor if opening else Qt.CursorShape.ArrowCursor)
 
-    def _ask_for_skeleton(self, checkpoint: str) -> None:
-        """Asks for the network of weights that came alone; the reason stays in sight when the dialog is cancelled."""
-        name = Path(checkpoint).name
+    def _offer_skeleton(self, checkpoint: str) -> None:
+        """Offers to choose the network of weights that came alone."""
         choose = partial(self.commands.choose_skeleton, checkpoint)
-        self.notice.offer(NEEDS_NETWORK.format(name=name), "Choose the network …", choose)
-        choose()
+        self.notice.offer(NO_NETWORK.format(name=Path(checkpoint).name), "Choose the network …", choose)
 
     def _show_jobs(self, _job: Job) -> None:
         self.bottom.setCurrentWidget(self.jobs)

@@ -13,7 +13,7 @@ from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.plots import Plot, pen
 from studio.gui.selection import Selection
-from studio.gui.text import points_text
+from studio.gui.text import points_text, sentence
 from studio.gui.theme import Colours, Theme
 from studio.recipe.settings import LayerSettings
 from studio.session.jobs import Job, JobState
@@ -223,7 +223,9 @@ class SensitivityPanel(QWidget):
         return curve.place_of(project.settings(layer))
 
     def _hint_text(self, scan: Scan | None) -> str:
-        layer = self._selection.current
+        layer, project = self._selection.current, self._session.project
+        if project is not None and "scan" in project.info.lacks:
+            return sentence(project.info.lacks["scan"])
         if scan is None or not scan.points:
             return (
                 "A scan compresses every layer alone, at several strengths of each method, and measures what that "
@@ -253,6 +255,8 @@ class SensitivityPanel(QWidget):
     def _why_not(self, job: Job | None) -> str:
         if self._session.project is None:
             return "Open a model first."
+        if "scan" in self._session.project.info.lacks:
+            return sentence(self._session.project.info.lacks["scan"])
         if job is not None and job.is_running:
             return "A scan is running."
         return "A scan is paused: resume or cancel it under Jobs." if job is not None and job.can_resume else ""

@@ -3,7 +3,7 @@
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolButton, QWidget
 
-from studio.evaluation.result import Result
+from studio.evaluation.result import WEIGHT_ERROR, Result
 from studio.gui.card import Card
 from studio.gui.labels import set_tone
 from studio.gui.latency_card import LatencyCard
@@ -76,8 +76,11 @@ class SummaryBar(QWidget):
         )
         fewer = cost.macs != project.info.macs
         now = f"{short_count(project.info.macs)} → {short_count(cost.macs)}"
-        self.operations.value.setText(now if fewer else short_count(project.info.macs))
-        self.operations.detail.setText("MACs for one sample")
+        unknown = "–" if not project.info.has_network else short_count(project.info.macs)
+        self.operations.value.setText(now if fewer else unknown)
+        self.operations.detail.setText(
+            "MACs for one sample" if project.info.has_network else "not known of weights alone"
+        )
 
     def _show_accuracy(self) -> None:
         project, preview, card = self._session.project, self._session.preview, self.accuracy
@@ -105,7 +108,8 @@ class SummaryBar(QWidget):
 def _caption(result: Result | None) -> str:
     if result is None:
         return "Accuracy"
-    return metric_name(result.metric.name) + ("" if result.labelled else " (no labels)")
+    unlabelled = not result.labelled and result.metric.name != WEIGHT_ERROR
+    return metric_name(result.metric.name) + (" (no labels)" if unlabelled else "")
 
 
 def _value(result: Result, changed: bool) -> str:
@@ -116,6 +120,9 @@ def _value(result: Result, changed: bool) -> str:
 
 
 def _detail(result: Result, changed: bool, measuring: bool) -> str:
+    if result.metric.name == WEIGHT_ERROR:
+        ratio = f"  ·  SQNR {result.sqnr_db:.1f} dB" if result.sqnr_db is not None and changed else ""
+        return f"‖W − Ŵ‖ / ‖W‖ of all layers, not an accuracy{ratio}"
     parts = []
     if result.drop is not None and changed:
         parts.append(drop_text(result.drop))

@@ -1,7 +1,7 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
 from studio.evaluation.metric_kinds import METRIC_KINDS
-from studio.evaluation.result import Measurement
+from studio.evaluation.result import WEIGHT_ERROR, Measurement
 from studio.export.latency import Ratio, Timing
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
@@ -9,8 +9,11 @@ from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSetting
 #: Typographic minus: as wide as the plus sign, so columns of differences line up.
 MINUS = "−"
 
-_METRIC_NAMES = {name: kind.title for name, kind in METRIC_KINDS.items()} | {"sqnr": "Output SQNR"}
-_PERCENT_METRICS = frozenset(name for name, kind in METRIC_KINDS.items() if kind.unit == "%")
+_METRIC_NAMES = {name: kind.title for name, kind in METRIC_KINDS.items()} | {
+    "sqnr": "Output SQNR",
+    WEIGHT_ERROR: "Weight error",
+}
+_PERCENT_METRICS = frozenset(name for name, kind in METRIC_KINDS.items() if kind.unit == "%") | {WEIGHT_ERROR}
 
 _KIND_NAMES = {"linear": "Linear", "embedding": "Embedding"}
 
@@ -76,6 +79,8 @@ def metric_value(name: str, value: float) -> str:
 def measurement_text(measurement: Measurement) -> str:
     """A value with half the width of its 95 % interval: ``"97.30 ± 0.25 %"``."""
     half = (measurement.high - measurement.low) / 2
+    if measurement.name == WEIGHT_ERROR:  # all weights were compared: there is nothing to estimate
+        return metric_value(measurement.name, measurement.value)
     if measurement.name in _PERCENT_METRICS:
         return f"{measurement.value:.2f} ± {half:.2f} %"
     return f"{metric_value(measurement.name, measurement.value)} ± {half:.2g}"
@@ -92,8 +97,15 @@ def drop_text(drop: Measurement) -> str:
 
 
 def drop_short(drop: Measurement) -> str:
-    """A drop without its interval, for narrow columns: ``"−0.70"``."""
+    """A drop without its interval, for narrow columns: ``"−0.70"``; a weight error is none and stays as it is."""
+    if drop.name == WEIGHT_ERROR:
+        return measurement_text(drop)
     return signed_points(-drop.value)
+
+
+def sentence(reason: str) -> str:
+    """A reason as a sentence of its own."""
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
 def signed_points(change: float) -> str:

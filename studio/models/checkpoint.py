@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from studio.errors import ModelFileError
+from studio.models.mapped import mapped_tensors
+from studio.models.packed import unpacked
 
 _INDEX = ".safetensors.index.json"
 _PICKLES = (".pt", ".pth", ".th", ".bin")
@@ -35,11 +36,11 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint by name, without wrappers and without counters of training batches.
+    """The tensors of a checkpoint by name, without wrappers; mapped, not loaded, where the format allows.
 
     Args:
-        path: ``.safetensors`` (mapped, not loaded), ``.safetensors.index.json`` with its shards beside it, or
-            ``.pt``, ``.pth``, ``.th`` and ``.bin`` as `torch.save` writes a state dict.
+        path: ``.safetensors``, ``.safetensors.index.json`` with its shards beside it, or ``.pt``, ``.pth``, ``.th`` and
+            ``.bin`` as `torch.save` writes a state dict.
 
     Raises:
         ModelFileError: the file is damaged, holds anything but tensors, or names a shard that is not beside it.
@@ -50,10 +51,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         found = _read_safetensors(path)
     else:
         found = _unwrapped(_read_pickle(path))
-    state = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
-    if not state:
+    if not found:
         raise ModelFileError("it holds no weights.")
-    return _without_prefix(state)
+    return _without_prefix(found)
+
+
+def format_of(path: Path) -> str:
+    """The format's name: ``safetensors`` or ``state_dict``."""
+    return "safetensors" if path.suffix.lower() == ".safetensors" or path.name.endswith(_INDEX) else "state_dict"
 
 
 def shards_of(path: Path) -> list[Path]:
@@ -86,35 +91,36 @@ def _read_shards(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, RuntimeError, ValueError, TypeError, OSError) as error:
-        raise ModelFileError(f"the safetensors file {path.name} is damaged: {_first_line(error)}") from error
+    return unpacked(*mapped_tensors(path))
 
 
 def _read_pickle(path: Path) -> Any:
     """What `torch.save` wrote, refused where it holds more than tensors and containers."""
-    _check_archive(path)
+    is_archive = _check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # the loader answers a damaged file with whatever its parts raise
         raise ModelFileError(
             "it is damaged or holds more than weights; from a file that you trust, save the `state_dict()` alone."
         ) from error
 
 
-def _check_archive(path: Path) -> None:
-    """Refuses TorchScript programs and archives that unpack to more than the file holds, before any is read."""
+def _check_archive(path: Path) -> bool:
+    """Refuses TorchScript programs and archives that unpack to more than the file holds, before any is read.
+
+    Returns:
+        Whether it is an archive, as newer files are.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return  # the older form is no archive; a damaged one is named by the loader
+        return False  # the older form is none; a damaged one is named by the loader
     if any("/code/" in entry.filename for entry in entries):
         raise ModelFileError("it is a TorchScript program, which opening could run; save the `state_dict()` instead.")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise ModelFileError("it declares more bytes than it has.")
+    return True
 
 
 def _unwrapped(found: Any) -> dict[str, Tensor]:
@@ -132,7 +138,3 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

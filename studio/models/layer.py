@@ -4,12 +4,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
+
+from studio.errors import ModelFileError
 
 #: The verdict of a method that can be applied to a layer; anything else is the reason why not, in words.
 OK = "ok"
 
 #: Techniques a layer is judged for, in the order of the recipe.
 METHODS = ("prune", "channels", "n_m", "rank", "quantize", "activations")
+
+#: What can be done with a whole model: measuring on data, fitting to it, scanning layer by layer, training, timing.
+ABILITIES = ("measure", "fit", "scan", "train", "time")
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Layer:
         outputs: which of its output channels belong to groups whose channels can be removed.
         inputs: the same of its input channels.
         window: how a convolution moves along each axis of its kernel; empty for all others.
+        dtype: type of the weight, such as ``F16``, where the model's file holds weights alone; None in a network.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Layer:
     outputs: tuple[Share, ...] = ()
     inputs: tuple[Share, ...] = ()
     window: tuple[Axis, ...] = ()
+    dtype: str | None = None
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -171,7 +179,7 @@ class ModelInfo:
         path: the file it came from.
         format: ``onnx`` or ``pt2``; of a checkpoint ``safetensors`` or ``state_dict``.
         fingerprint: SHA-256 of the file's bytes (of a checkpoint: with the skeleton's), hexadecimal; every cache is
-            keyed by it.
+            keyed by it. Of weights alone: of the list of tensors, the file's size and its time.
         inputs: what goes in; the first dimension is the batch.
         outputs: what comes out.
         layers: every layer that holds weights, in the order they run.
@@ -181,6 +189,7 @@ class ModelInfo:
         skeleton: the file that the network came from where `path` holds weights alone.
         sites: tensors that can be rounded to 8 bits.
         operators: what can run in integers between them, in running order.
+        lacks: by each of `ABILITIES` that there is not, the reason in words.
     """
 
     path: str
@@ -195,6 +204,22 @@ class ModelInfo:
     skeleton: str | None = None
     sites: tuple[Site, ...] = ()
     operators: tuple[IntegerOperator, ...] = ()
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_network(self) -> bool:
+        """Whether it is known how the layers are connected."""
+        return bool(self.inputs)
+
+    def require(self, ability: str) -> None:
+        """Raises where there is not one of `ABILITIES`.
+
+        Raises:
+            ModelFileError: with the reason.
+        """
+        if ability in self.lacks:
+            hint = "" if self.has_network else " (--skeleton FILE)"
+            raise ModelFileError(f"{Path(self.path).name}: {self.lacks[ability]}{hint}.")
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:

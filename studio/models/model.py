@@ -1,6 +1,7 @@
 """The opened model: a graph of real layers that nobody edits, with what is known of it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,19 @@ DEFAULT_SIZE = 16
 
 
 @dataclass(frozen=True, eq=False)
+class WeightFile:
+    """What a file of weights alone holds.
+
+    Attributes:
+        tensors: all of them by name, mapped where the format allows.
+        names: by layer, the names of its weight and of its bias, None without one.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    names: Mapping[str, tuple[str, str | None]]
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model as the engine sees it; never changed after opening.
 
@@ -21,11 +35,14 @@ class Model:
             kinds ``nn.Conv1d-3d``, ``nn.ConvTranspose1d-3d``, ``nn.Linear`` or ``nn.Embedding`` at its path.
         info: the same model as plain values.
         free_size: size that random inputs take in free dimensions other than the batch.
+        weights: what the file holds where it tells nothing else; the graph then only gathers the layers, with weights
+            of the file's own type, and must not be run.
     """
 
     graph: fx.GraphModule
     info: ModelInfo
     free_size: int = DEFAULT_SIZE
+    weights: WeightFile | None = None
 
     def module(self, name: str) -> nn.Module:
         """The layer at the dotted path `name`.

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from torch import fx
 
-from studio.errors import ModelFileError, SkeletonNeededError
-from studio.models.checkpoint import is_checkpoint, read_checkpoint, shards_of
+from studio.errors import ModelFileError
+from studio.models.checkpoint import format_of, is_checkpoint, read_checkpoint, shards_of
 from studio.models.fold import fold_batch_norms
 from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.layers import layer_table
+from studio.models.loose import weights_alone
 from studio.models.model import DEFAULT_SIZE, Model, example_inputs
 from studio.models.onnx_file import import_onnx
 from studio.models.pt2_file import import_pt2
@@ -29,22 +30,26 @@ _IMPORTERS: dict[str, _Importer] = {"onnx": import_onnx, "pt2": import_pt2}
 
 
 def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: Report = silent) -> Model:
-    """Opens an ONNX file (``.onnx``), a ``torch.export`` archive (``.pt2``), or a checkpoint with its skeleton.
+    """Opens an ONNX file (``.onnx``), a ``torch.export`` archive (``.pt2``), or a checkpoint with or without skeleton.
 
     The file is treated as data; nothing in it is executed. BatchNorms are folded into the layers before them.
 
     Args:
         path: the file; a checkpoint is a ``.safetensors`` file, the index of several, or a state dict in ``.pt``,
             ``.pth``, ``.th`` or ``.bin``.
-        skeleton: an ONNX file or ``.pt2`` archive whose network takes the checkpoint's weights by name.
+        skeleton: an ONNX file or ``.pt2`` archive whose network takes the checkpoint's weights by name; without it
+            their layers are opened with nothing between them.
         report: told what is being done; raising `Cancelled` from it stops the opening.
 
     Raises:
-        SkeletonNeededError: `path` is a checkpoint, and no skeleton was given.
         ModelFileError: in one line what is wrong with the file and where.
     """
     path, network = Path(path), Path(path if skeleton is None else skeleton)
-    _check_pair(path, network)
+    if skeleton is None and is_checkpoint(path) and path.is_file():
+        report(Progress(0, 1, f"Reading {path.name}"))
+        return _open_alone(path)
+    if skeleton is not None:
+        _check_weights(path)
     report(Progress(0, 3, f"Reading {network.name}"))
     content = _read(network)
     kind = _format(network, content)
@@ -80,26 +85,32 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     return Model(graph, info, free_size)
 
 
-def _check_pair(path: Path, network: Path) -> None:
-    """Refuses weights without a network, and a skeleton beside what is no checkpoint.
+def _check_weights(path: Path) -> None:
+    """Refuses a skeleton beside what is no checkpoint.
 
     Raises:
-        SkeletonNeededError: `path` holds weights alone.
         ModelFileError: saying what to give.
     """
-    if path == network:
-        if is_checkpoint(path) and path.is_file():
-            raise SkeletonNeededError(
-                f"{path.name} holds weights without a network. Give an .onnx or .pt2 file of the same network as its "
-                "skeleton (--skeleton FILE)."
-            )
-        return
     if not path.is_file():
         raise ModelFileError(f"There is no file '{path}'.")
     if not is_checkpoint(path):
         raise ModelFileError(
             f"{path.name} is no checkpoint (.safetensors, .pt, .pth, .th, .bin): it needs no skeleton."
         )
+
+
+def _open_alone(path: Path) -> Model:
+    """A checkpoint without a network.
+
+    Raises:
+        ModelFileError: naming it, and what is wrong.
+    """
+    try:
+        return weights_alone(path, format_of(path), shards_of(path), read_checkpoint(path))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def _take_weights(graph: fx.GraphModule, path: Path, network: Path, fingerprint: "hashlib._Hash") -> tuple[str, int]:
@@ -125,8 +136,7 @@ def _take_weights(graph: fx.GraphModule, path: Path, network: Path, fingerprint:
         fill(graph, state)
     except ModelFileError as error:
         raise ModelFileError(f"{path.name} does not fit the skeleton {network.name}: {error}") from error
-    kind = "safetensors" if shards[0].suffix.lower() == ".safetensors" else "state_dict"
-    return kind, sum(shard.stat().st_size for shard in shards)
+    return format_of(path), sum(shard.stat().st_size for shard in shards)
 
 
 def _read(path: Path) -> bytes:

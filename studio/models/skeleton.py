@@ -32,6 +32,7 @@ def fill(graph: fx.GraphModule, state: dict[str, Tensor]) -> None:
     Raises:
         ModelFileError: a weight is missing, left over, of another shape or not floating.
     """
+    state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     state = _folded_like(graph, state)
     owners: dict[int, list[str]] = defaultdict(list)
     tensors = _tensors(graph)

@@ -14,6 +14,7 @@ from math import ceil, prod
 from studio.models.layer import Axis, Layer, ModelInfo
 from studio.recipe.channels import fitted
 from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
+from studio.recipe.packed import Stored, metadata_size, stored_weight
 from studio.recipe.protobuf import node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
 from studio.recipe.rounding import rounded_layers, rounded_sites, runs_in_integers
@@ -115,11 +116,10 @@ def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | N
     zeros = _zeros(shapes.values(), settings)
     weights, original = sum(prod(shape) for shape in shapes.values()), prod(layer.shape)
     parameters = layer.parameters - original + weights
-    before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * original)
-    integer = runs_in_integers(settings)
-    stored = sum(_stored_size(name, shape, settings.quantize, integer) for name, shape in shapes.items())
-    stored += _integer_bias_added(layer) if integer and _has_own_bias(layer) else 0
-    size = layer.bytes + stored - before + (_nodes_added(layer, factors) if factors is not None else 0)
+    if layer.dtype is not None:
+        size = _bytes_alone(layer, layer.dtype, shapes, settings.quantize)
+    else:
+        size = _bytes_in_network(layer, shapes, settings, factors)
     return LayerCost(
         bytes=size,
         parameters=parameters,
@@ -127,6 +127,27 @@ def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | N
         macs=layer.macs if factors is None else _macs(layer, factors),
         notes=tuple(_notes(layer, settings, factors, size, zeros)),
     )
+
+
+def _bytes_in_network(
+    layer: Layer, shapes: Mapping[str, tuple[int, ...]], settings: LayerSettings, factors: Factorization | None
+) -> int:
+    """Bytes of a changed layer in an ONNX file."""
+    before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * prod(layer.shape))
+    integer = runs_in_integers(settings)
+    stored = sum(_stored_size(name, shape, settings.quantize, integer) for name, shape in shapes.items())
+    stored += _integer_bias_added(layer) if integer and _has_own_bias(layer) else 0
+    return layer.bytes + stored - before + (_nodes_added(layer, factors) if factors is not None else 0)
+
+
+def _bytes_alone(
+    layer: Layer, dtype: str, shapes: Mapping[str, tuple[int, ...]], settings: QuantizeSettings | None
+) -> int:
+    """Bytes of a changed layer in a file of weights alone."""
+    stored = [tensor for name, shape in shapes.items() for tensor in stored_weight(name, shape, settings, dtype)]
+    told = sum(metadata_size(name, shape) for name, shape in shapes.items()) if settings is not None else 0
+    before = Stored(f"{layer.name}.weight", dtype, layer.shape)
+    return layer.bytes + sum(tensor.size for tensor in stored) + told - before.size
 
 
 @lru_cache(maxsize=8192)
@@ -303,7 +324,7 @@ def _notes(
             yield "only whole layers with 8-bit weights without groups run in integers"
         bits = settings.quantize.weight_bits
         if bits != CONTAINER_BITS[bits]:
-            yield f"{bits}-bit weights take 4 bits each, the fewest that ONNX can store and run: no smaller than 4 bits"
+            yield f"{bits}-bit weights take 4 bits each, the fewest that files hold: no smaller than 4 bits"
         columns = layer.matrix_shape[1]
         if settings.quantize.granularity == "group" and factors is None and settings.quantize.group_size >= columns:
             yield f"a row holds only {columns} weights: one group is the whole row, as with channels"

@@ -67,8 +67,9 @@ class Recoveries:
         """Trains the present choice of `project` towards its original.
 
         Raises:
-            StudioError: there is no training data.
+            StudioError: there is no training data, or the model cannot be trained.
         """
+        project.info.require("train")
         if project.train is None:
             raise StudioError("Choose training data first: distillation needs samples to learn from.")
         source = project.source()

@@ -50,8 +50,9 @@ class Scans:
         """Scans the project, or goes on with its scan.
 
         Raises:
-            StudioError: a data file is missing.
+            StudioError: a data file is missing, or the model cannot be scanned.
         """
+        project.info.require("scan")
         key, source = _key(project), project.source(recipe=Recipe(options=project.recipe.options))
         path = self._file(key)
         path.parent.mkdir(parents=True, exist_ok=True)

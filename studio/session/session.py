@@ -20,7 +20,7 @@ from studio.engine.requests import (
     OpenModel,
     ViewWeights,
 )
-from studio.errors import EngineStoppedError, SkeletonNeededError, StudioError
+from studio.errors import EngineStoppedError, StudioError
 from studio.export.latency import LatencySettings
 from studio.models.layer import ModelInfo
 from studio.recipe.cost import ModelCost
@@ -71,7 +71,7 @@ class Session:
     changed = Signal(Change)
     notice = Signal(str)
     opening = Signal(bool)
-    skeleton_needed = Signal(str)  # path of a checkpoint that opens only with the network it belongs to
+    network_missing = Signal(str)  # path of a checkpoint that is open without the network it belongs to
     weights_viewed = Signal(str, WeightView)
 
     def __init__(
@@ -151,13 +151,12 @@ class Session:
             self.scans.load(project)
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
             self._announce("model", "data", "recipe")
+            if not info.has_network:
+                self.network_missing.emit(path)
 
         def failed(error: BaseException) -> None:
             self.opening.emit(False)
-            if isinstance(error, SkeletonNeededError):
-                self.skeleton_needed.emit(path)
-            else:
-                self._fail(error)
+            self._fail(error)
 
         self._opening = self._asker.ask(OpenModel(path, skeleton), opened, failed)
 
@@ -306,7 +305,9 @@ class Session:
         """Times the present choice beside the original; `settings` are remembered, and hold from then on."""
         if settings is not None:
             self._prefer(self.preferences.model_copy(update={"latency": settings}))
-        self.latencies.measure(self._required(), self.preferences.latency)
+        project = self._required()
+        project.info.require("time")
+        self.latencies.measure(project, self.preferences.latency)
 
     def export(self, path: str) -> Job:
         """Writes and verifies the present choice in the background."""
@@ -336,7 +337,8 @@ class Session:
 
     def _exported(self, choice: Choice, report: Any) -> None:
         self.notice.emit(f"Exported and verified: {report.out}")
-        if self.project is not None and self.project.history.state == choice:
+        project = self.project
+        if project is not None and project.history.state == choice and "time" not in project.info.lacks:
             self.measure_latency()
 
     # Keeping

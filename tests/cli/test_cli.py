@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from studio import __version__
@@ -300,9 +301,30 @@ def test_weights_alone_are_measured_in_the_network_of_their_skeleton(
     status, filled, said = studio("evaluate", tmp_path / "digits.safetensors", "--skeleton", digits.model, *data)
     assert status == 0, said
     assert json.loads(filled)["metric"] == json.loads(whole)["metric"]
-    status, _, said = studio("inspect", tmp_path / "digits.safetensors")
+    status, _, said = studio("evaluate", tmp_path / "digits.safetensors", *data)
     assert status == 2
-    assert "--skeleton FILE" in said
+    assert "holds weights alone: choose its network (--skeleton FILE)" in said
+    status, out, _ = studio("inspect", tmp_path / "digits.safetensors", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["model"]["format"] == "safetensors"
+    assert found["lacks"]["train"] == "the file holds weights alone: choose its network"
+    assert {layer["name"] for layer in found["layers"]} >= {"stem", "stage1.0.conv1"}
+
+
+def test_weights_alone_are_compressed_and_written_as_weights(studio: Run, tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.randn(64, 96), "fc.bias": torch.ones(64)}, tmp_path / "a.safetensors")
+    recipe, out = tmp_path / "r.recipe.yaml", tmp_path / "b.safetensors"
+    recipe.write_text("studio: 1\ndefault: {quantize: {weight_bits: 8}}\n")
+    status, said, err = studio("compress", tmp_path / "a.safetensors", "--recipe", recipe, "--out", out, "--json")
+    assert status == 0, err
+    report = json.loads(said)
+    assert report["bytes"]["after"] == out.stat().st_size
+    assert report["metric"]["name"] == "weight_error"
+    assert 0 < report["metric"]["exported"] == report["metric"]["preview"] < 1
+    status, _, err = studio("export", tmp_path / "a.safetensors", "--format", "onnx", "--out", tmp_path / "c.onnx")
+    assert status == 2
+    assert "to write onnx" in err
 
 
 def test_an_export_does_not_replace_the_skeleton(studio: Run, digits: Sample, tmp_path: Path) -> None:

@@ -149,11 +149,6 @@ def test_a_bad_checkpoint_is_named_in_one_line(exported, tmp_path, name, said):
     assert str(caught.value).startswith(name)
 
 
-def test_a_checkpoint_alone_says_what_to_give(state, tmp_path):
-    with pytest.raises(ModelFileError, match=r"Give an \.onnx or \.pt2 file .* as its skeleton"):
-        open_model(written(tmp_path, state, "m.pth"))
-
-
 def test_a_model_needs_no_skeleton(exported):
     path = exported("resnet", "export.pt2")
     with pytest.raises(ModelFileError, match="needs no skeleton"):

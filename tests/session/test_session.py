@@ -10,8 +10,9 @@ import pytest
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.requests import Distill, OpenModel, ViewSpectrum
-from studio.errors import EngineStoppedError, ModelFileError, SkeletonNeededError, StudioError
+from studio.errors import EngineStoppedError, ModelFileError, StudioError
 from studio.evaluation.result import Result
+from studio.models.layer import ABILITIES, ModelInfo
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 from studio.session.jobs import JobState
 from studio.session.preferences import LONGEST_RECENT, Preferences
@@ -304,13 +305,15 @@ def test_skeletons_are_forgotten_with_the_recent_files_they_belong_to():
     assert preferences.with_recent("last.onnx").skeletons == {}
 
 
-def test_weights_alone_ask_for_their_skeleton_and_leave_the_open_model_in_place(opened: Session, engines: list[Any]):
-    project, notices, needed = opened.project, [], []
-    opened.notice.connect(notices.append)
-    opened.skeleton_needed.connect(needed.append)
-    engines[0].start = lambda request, **_: failing(SkeletonNeededError("weights without a network"))
-    opened.open_model("weights.pth")
-    assert (opened.project, needed, notices) == (project, ["weights.pth"], [])
+def test_weights_alone_open_and_offer_to_choose_their_network(session: Session, engines: list[Any], info: ModelInfo):
+    missing = []
+    session.network_missing.connect(missing.append)
+    engines[0].info = replace(info, inputs=(), lacks=dict.fromkeys(ABILITIES, "weights alone"))
+    session.open_model("weights.pth")
+    assert missing == ["weights.pth"]
+    for start in (session.scan, lambda: session.distill(DistillSettings())):
+        with pytest.raises(ModelFileError, match="weights alone"):
+            start()
 
 
 def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
