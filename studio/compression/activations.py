@@ -148,8 +148,8 @@ def with_rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> fx.G
     """A graph whose biases stand on the grid of their layers' products, as 32-bit integers are.
 
     A product's step is that of the layer's input times that of its weight. Besides the layers at the paths `integer`
-    this holds for every convolution of rounded inputs with integer weights without groups: ONNX Runtime rounds its bias
-    on its own.
+    this holds for every convolution of rounded inputs with symmetric integer weights without groups: ONNX Runtime
+    rounds its bias on its own.
     """
     return with_layers(graph, dict(_rounded_biases(graph, integer)))
 
@@ -164,7 +164,7 @@ def _rounded_biases(graph: fx.GraphModule, integer: Collection[str]) -> Iterator
         rounding = graph.get_submodule(str(given.target)) if given.op == "call_module" else None
         if layer.bias is None or not isinstance(rounding, RoundedActivation):
             continue
-        if isinstance(layer.stored, IntegerWeight) and not layer.stored.block_size:
+        if isinstance(layer.stored, IntegerWeight) and layer.stored.symmetric and not layer.stored.block_size:
             step = rounding.scale * layer.stored.scale.flatten()
             rounded = copy.copy(layer)
             bias = nn.Parameter((layer.bias / step).round() * step, requires_grad=False)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from studio.analysis.inputs import HasRows
 from studio.compression.fit import Fit
+from studio.compression.half import HALF_DTYPES, HalfWeight
 from studio.compression.modules import CompressedLayer, chained, compressed_like, factored_like
 from studio.compression.prune import prune
 from studio.compression.quantize import find_grid, fit_to_grid
@@ -105,6 +106,10 @@ def _store(W: Tensor, H: Tensor | None, settings: LayerSettings, shape: tuple[in
     if settings.quantize is None:
         return DenseWeight(W.float().reshape(shape), mask)
     chosen = settings.quantize
-    grid = find_grid(W.flatten(0, 1), chosen.weight_bits, chosen.granularity, chosen.group_size)
-    integers, grid = fit_to_grid(W, H, grid, keep)
-    return IntegerWeight(integers, grid.scale, grid.bits, grid.block_size, shape, mask)
+    if chosen.weight_bits == 16:
+        return HalfWeight(W.float().reshape(shape), HALF_DTYPES[chosen.float_format], mask)
+    grid = find_grid(
+        W.flatten(0, 1), chosen.weight_bits, chosen.granularity, chosen.group_size, symmetric=chosen.symmetric
+    )
+    q, grid = fit_to_grid(W, H, grid, keep)
+    return IntegerWeight(q, grid.scale, grid.bits, grid.block_size, shape, mask, grid.zero_point)

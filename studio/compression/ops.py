@@ -1,4 +1,4 @@
-"""The arithmetic of stored weights: one custom op whose eager body is what the exported file computes.
+"""The arithmetic of stored weights: custom ops whose eager bodies are what the exported file computes.
 
 `torch.export` keeps ``studio::dequantize`` as one node, so that the exporter can turn it into exactly one
 ``DequantizeLinear`` with integer initializers (`studio.export.translate`). Training does not pass through it:
@@ -15,7 +15,7 @@ from torch import Tensor
 def dequantize(
     q: Tensor,
     scale: Tensor,
-    zero_point: Tensor,
+    zero_point: Tensor | None,
     axis: int,
     block_size: int,
     bits: int,  # noqa: ARG001 (read by the exporter)
@@ -29,7 +29,7 @@ def dequantize(
         q: int8 ``[out, n]`` (any shape); 4-bit values are held in ``-8..7``.
         scale: float32, 0-d for one scale, ``[q.shape[axis]]`` for one each along `axis`, or, blocked, the
             shape of `q` with ``ceil(q.shape[axis] / block_size)`` along `axis`.
-        zero_point: int8 of the same shape as `scale`.
+        zero_point: int8 of the same shape as `scale`; None for zero.
         axis: the axis that `scale` runs along; ignored for one scale.
         block_size: neighbours along `axis` that share a scale, the last block may be shorter; 0: no blocks.
         bits: width of a stored integer in the exported file, 8 or 4; makes no difference to the value.
@@ -37,8 +37,10 @@ def dequantize(
     Returns:
         float32 of the shape of `q`.
     """
-    shift, factor = (spread_scale(parameter, q, axis, block_size) for parameter in (zero_point, scale))
-    return (q.to(torch.int16) - shift).to(torch.float32) * factor
+    factor = spread_scale(scale, q, axis, block_size)
+    if zero_point is None:
+        return q.to(torch.float32) * factor
+    return (q.to(torch.int16) - spread_scale(zero_point, q, axis, block_size)).to(torch.float32) * factor
 
 
 @dequantize.register_fake
@@ -53,6 +55,20 @@ def spread_scale(parameter: Tensor, q: Tensor, axis: int, block_size: int) -> Te
     if parameter.dim() == 0:
         return parameter
     return parameter.reshape([-1 if position == axis else 1 for position in range(q.dim())])
+
+
+@torch.library.custom_op("studio::widen", mutates_args=())
+def widen(half: Tensor) -> Tensor:
+    """Floats of 16 bits as float32, every value exactly, as ONNX ``Cast`` does.
+
+    An operator of its own because an exporter would carry out a cast of constants and write float32.
+    """
+    return half.to(torch.float32)
+
+
+@widen.register_fake
+def _(half: Tensor) -> Tensor:
+    return torch.empty(half.shape, dtype=torch.float32, device=half.device)
 
 
 @torch.library.custom_op("studio::quantize_dequantize", mutates_args=())

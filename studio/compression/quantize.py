@@ -1,71 +1,85 @@
-"""Weights on a grid of integers: the search for scales, and rounding that makes up for its own errors."""
+"""Weights on a grid of integers: rounding that makes up for its own errors, and scales that follow it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from studio.compression.scales import find_scales, fitted_scale
 from studio.compression.solver import damped, inverse_factor, row_errors, sweep
-from studio.compression.stored import INTEGER_RANGE
+from studio.compression.stored import integer_range
 
 #: Turns in which scales and integers are fitted to each other.
 _TURNS = 4
 
-#: Scales that are tried, as shares of the one at which nothing is clipped; it is among them, so none is worse.
-_SHARES = tuple(share / 100 for share in range(40, 101, 2))
+#: Scales of a whole tensor that are rounded to as well, as shares of the first: turns alone hardly leave where they
+#: begin, as its rows want different scales.
+_SHARES_OF_ONE = (0.7, 0.8, 0.9, 1.1, 1.2)
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The values that a weight ``[out, n]`` may take: ``scale`` times the integers of `bits`.
+    """The values that a weight ``[out, n]`` may take: ``scale`` times integers of `bits` less a zero point.
+
+    A *level* is such an integer less its zero point, so that the weight is ``level · scale``.
 
     Attributes:
         scale: float32, as in `studio.compression.stored.IntegerWeight`.
         bits: 8, 4, 3 or 2.
         block_size: inputs that share a scale, 0 without blocks.
+        zero_point: int8 of the shape of `scale`; None where zero lies in the middle.
     """
 
     scale: Tensor
     bits: int
     block_size: int
+    zero_point: Tensor | None = None
 
     def steps(self, out: int, columns: int) -> Tensor:
         """The scale of every weight, float64 ``[out, n]``."""
-        scale = self.scale.double()
+        return self._spread(self.scale, out, columns)
+
+    def zeros(self, out: int, columns: int) -> Tensor:
+        """The zero point of every weight, float64 ``[out, n]``."""
+        zero_point = torch.zeros_like(self.scale) if self.zero_point is None else self.zero_point
+        return self._spread(zero_point, out, columns)
+
+    def levels(self, integers: Tensor) -> Tensor:
+        """The levels that stored integers ``[out, n]`` stand for, float64."""
+        return integers.double() - self.zeros(*integers.shape)
+
+    def bounds(self, out: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Smallest and largest level of every weight, float64 ``[out, n]``."""
+        low, high = integer_range(self.bits, symmetric=self.zero_point is None)
+        zeros = self.zeros(out, columns)
+        return low - zeros, high - zeros
+
+    def _spread(self, values: Tensor, out: int, columns: int) -> Tensor:
+        values = values.double()
         if self.block_size:
-            return scale.repeat_interleave(self.block_size, 1)[:, :columns]
-        return (scale[:, None] if scale.dim() else scale).expand(out, columns)
-
-    def integers(self, values: Tensor) -> Tensor:
-        """The nearest allowed integers of `values` that are already divided by their scales."""
-        return values.round().clamp(*INTEGER_RANGE[self.bits])
+            return values.repeat_interleave(self.block_size, 1)[:, :columns]
+        return (values[:, None] if values.dim() else values).expand(out, columns)
 
 
-def find_grid(W: Tensor, bits: int, granularity: Literal["tensor", "channel", "group"], group_size: int) -> Grid:
-    """Scales with the least squared rounding error.
-
-    Args:
-        W: ``[out, n]``.
-        bits: 8, 4, 3 or 2.
-        granularity: what shares a scale.
-        group_size: neighbouring columns of a row that share one (only with groups); the last group may be shorter.
-    """
-    if granularity == "tensor":
-        return Grid(_best_scale(W.reshape(1, -1), bits)[0], bits, 0)
-    if granularity == "channel":
-        return Grid(_best_scale(W, bits), bits, 0)
-    columns = W.shape[1]
-    blocks = -(-columns // group_size)
-    padded = torch.nn.functional.pad(W, (0, blocks * group_size - columns))
-    return Grid(_best_scale(padded.reshape(len(W), blocks, group_size), bits), bits, group_size)
+def find_grid(
+    W: Tensor,
+    bits: int,
+    granularity: Literal["tensor", "channel", "group"],
+    group_size: int,
+    *,
+    symmetric: bool = True,
+) -> Grid:
+    """The grid with the least squared rounding error; arguments as those of `studio.compression.scales.find_scales`."""
+    scale, zero_point = find_scales(W, bits, granularity, group_size, symmetric=symmetric)
+    return Grid(scale, bits, group_size if granularity == "group" else 0, zero_point)
 
 
 def fit_to_grid(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None) -> tuple[Tensor, Grid]:
-    """`quantize`, with the scales of channels fitted to the inputs too.
+    """`quantize`, with the scales fitted to the inputs too.
 
-    In turns every row gets the scale with which its integers come nearest at the output, ``q H wᵀ / q H qᵀ``, and is
-    rounded anew; a row keeps the best pair it had. Scales that channels share stay as they are.
+    In turns all scales are moved to where the integers come nearest at the output (`studio.compression.scales`), and
+    the weight is rounded anew. What shares its scales, a row or the whole tensor, keeps the best pair it had.
 
     Args:
         W: ``[groups, rows, n]``.
@@ -76,37 +90,39 @@ def fit_to_grid(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = N
     Returns:
         The integers, int8 ``[out, n]``, and the grid that they belong to.
     """
-    best = quantize(W, H, grid, keep)
-    if H is None or grid.scale.dim() != 1:
+    best, start = quantize(W, H, grid, keep), grid.scale
+    if H is None:
         return best, grid
-    scale = grid.scale
-    least = _errors(W, H, best, scale)
+    least = _errors(W, H, best, grid)
+    for share in () if grid.scale.dim() else _SHARES_OF_ONE:
+        tried = replace(grid, scale=start * share)
+        integers = quantize(W, H, tried, keep)
+        error = _errors(W, H, integers, tried)
+        if error < least:
+            best, grid, least = integers, tried, error
     for _ in range(_TURNS):
-        fitted = _fitted_scale(W, H, best, scale)
-        renewed = quantize(W, H, Grid(fitted, grid.bits, 0), keep)
+        levels = grid.levels(best).reshape(W.shape)
+        fitted = replace(grid, scale=fitted_scale(W, H, levels, grid.scale, grid.block_size))
+        renewed = quantize(W, H, fitted, keep)
         for integers in (best, renewed):
             error = _errors(W, H, integers, fitted)
             better = error < least
             least = torch.where(better, error, least)
-            scale = torch.where(better, fitted, scale)
-            best = torch.where(better[:, None], integers, best)
-    return best, Grid(scale, grid.bits, 0)
+            grid = replace(grid, scale=torch.where(_beside(better, grid.scale), fitted.scale, grid.scale))
+            best = torch.where(_beside(better, best), integers, best)
+    return best, grid
 
 
-def _errors(W: Tensor, H: Tensor, q: Tensor, scale: Tensor) -> Tensor:
-    """Output error of every row ``[out]`` for integers with one scale a row."""
-    weight = q.double() * scale.double()[:, None]
-    return row_errors(W - weight.reshape(W.shape), H).flatten()
+def _errors(W: Tensor, H: Tensor, q: Tensor, grid: Grid) -> Tensor:
+    """Output error of everything that shares no scale with others: of the rows ``[out]`` or of the whole, 0-d."""
+    weight = (grid.levels(q) * grid.steps(*q.shape)).reshape(W.shape)
+    errors = row_errors(W - weight, H).flatten()
+    return errors if grid.scale.dim() else errors.sum()
 
 
-def _fitted_scale(W: Tensor, H: Tensor, q: Tensor, scale: Tensor) -> Tensor:
-    """The best scale ``[out]`` for given integers; `scale` where there is no positive one."""
-    integers = q.double().reshape(W.shape)
-    seen = integers @ H
-    along, power = (seen * W).sum(-1).flatten(), (seen * integers).sum(-1).flatten()
-    fits = (along > 0) & (power > 0)
-    fitted = (along / torch.where(fits, power, 1.0)).float()
-    return torch.where(fits & (fitted > torch.finfo(torch.float32).tiny), fitted, scale)
+def _beside(rows: Tensor, values: Tensor) -> Tensor:
+    """Something by row ``[out]``, or 0-d, in a shape that broadcasts against `values`."""
+    return rows.reshape(-1, *[1] * (values.dim() - 1)) if rows.dim() else rows
 
 
 def quantize(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None) -> Tensor:
@@ -125,40 +141,26 @@ def quantize(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None
     """
     groups, rows, columns = W.shape
     steps = grid.steps(groups * rows, columns).reshape(W.shape)
+    low, high = (bound.reshape(W.shape) for bound in grid.bounds(groups * rows, columns))
     kept = torch.ones_like(W, dtype=torch.bool) if keep is None else keep
-    nearest = grid.integers(W / steps) * kept
+    nearest = (W / steps).round().clamp(low, high) * kept
     if H is None:
-        return _stored(nearest)
+        return _stored(nearest, grid)
     order = H.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
     index = order[:, None].expand_as(W)
-    ordered_steps, ordered_keep = steps.gather(-1, index), kept.gather(-1, index)
+    ordered = [values.gather(-1, index) for values in (steps, low, high, kept)]
 
     def allow(column: Tensor, i: int) -> Tensor:
-        step = ordered_steps[..., i]
-        return grid.integers(column / step) * step * ordered_keep[..., i]
+        step, smallest, largest, stays = (values[..., i] for values in ordered)
+        return (column / step).round().clamp(smallest, largest) * step * stays
 
     ordered_H = H.gather(-2, order[..., None].expand_as(H)).gather(-1, order[:, None].expand_as(H))
     swept = sweep(W.gather(-1, index), inverse_factor(damped(ordered_H)), allow)
     fed_back = (torch.empty_like(W).scatter_(-1, index, swept) / steps).round()
     better = row_errors(W - fed_back * steps, H) < row_errors(W - nearest * steps, H)
-    return _stored(torch.where(better[..., None], fed_back, nearest))
+    return _stored(torch.where(better[..., None], fed_back, nearest), grid)
 
 
-def _stored(integers: Tensor) -> Tensor:
-    return integers.flatten(0, 1).to(torch.int8)
-
-
-def _best_scale(values: Tensor, bits: int) -> Tensor:
-    """For every row of the last dimension the scale with the least squared error, float32."""
-    low, high = INTEGER_RANGE[bits]
-    full = values.abs().amax(-1) / high
-    full = torch.where(full > torch.finfo(torch.float32).tiny, full, 1.0)  # a row of zeros takes any scale
-    best = full.float()
-    least = torch.full_like(full, torch.inf)
-    for share in _SHARES:
-        scale = (full * share).float()
-        step = scale.double()[..., None]
-        error = ((values / step).round().clamp(low, high) * step - values).square().sum(-1)
-        best = torch.where(error < least, scale, best)
-        least = torch.minimum(error, least)
-    return best
+def _stored(levels: Tensor, grid: Grid) -> Tensor:
+    levels = levels.flatten(0, 1)
+    return (levels + grid.zeros(*levels.shape)).to(torch.int8)

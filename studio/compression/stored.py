@@ -20,6 +20,12 @@ from studio.recipe.settings import CONTAINER_BITS
 #: the nearest of -1..1.
 INTEGER_RANGE = {8: (-127, 127), 4: (-8, 7), 3: (-4, 3), 2: (-2, 1)}
 
+
+def integer_range(bits: int, *, symmetric: bool = True) -> tuple[int, int]:
+    """Smallest and largest stored integer; with zero points none is left out."""
+    return INTEGER_RANGE[bits] if symmetric or bits < 8 else (-128, 127)
+
+
 #: Smallest share of a scale at the start that training may bring it to.
 LEAST_STEP = 0.05
 
@@ -39,7 +45,7 @@ class StoredWeight(nn.Module):
         """The weight, float32 of `shape`."""
 
     def scaled(self, by: Tensor) -> "StoredWeight | None":  # noqa: ARG002 (most forms cannot)
-        """This weight with every output channel multiplied by one of `by` ``[out]``; None where that is not exact."""
+        """This weight with every output channel multiplied by one of `by` ``[out]``; None where it cannot be."""
         return None
 
     @abstractmethod
@@ -83,12 +89,13 @@ class IntegerWeight(StoredWeight):
     """Integers ``q`` of ``[out, n]`` with their scales; the weight is ``(q − zero_point) · scale``.
 
     Args:
-        q: int8 ``[out, n]`` within `INTEGER_RANGE`.
+        q: int8 ``[out, n]`` within `integer_range`.
         scale: float32: 0-d for the tensor, ``[out]`` for channels, ``[out, blocks]`` for blocks along the inputs.
         bits: 8, 4, 3 or 2; what they take in a file is another matter (`studio.recipe.settings.CONTAINER_BITS`).
         block_size: inputs that share a scale, the last block may be shorter; 0 without blocks.
         shape: of the weight, ``[out, in, *kernel]``.
         mask: Boolean of `shape`, False where pruned; None when nothing is.
+        zero_point: int8 of the shape of `scale`, within the range of `q`; None for integers around zero.
     """
 
     q: Tensor
@@ -103,32 +110,47 @@ class IntegerWeight(StoredWeight):
         block_size: int,
         shape: torch.Size | tuple[int, ...],
         mask: Tensor | None = None,
+        zero_point: Tensor | None = None,
     ) -> None:
         super().__init__(shape, mask)
         self.bits = bits
         self.block_size = block_size
         self.axis = 1 if block_size else 0
+        self.symmetric = zero_point is None
         self.register_buffer("q", q)
         self.register_buffer("scale", scale)
-        self.register_buffer("zero_point", torch.zeros_like(scale, dtype=torch.int8))
+        self.register_buffer(
+            "zero_point", torch.zeros_like(scale, dtype=torch.int8) if zero_point is None else zero_point
+        )
 
     def forward(self) -> Tensor:
         """The weight that the integers stand for."""
+        zero_point = None if self.symmetric else self.zero_point
         weight: Tensor = torch.ops.studio.dequantize(
-            self.q, self.scale, self.zero_point, self.axis, self.block_size, CONTAINER_BITS[self.bits]
+            self.q, self.scale, zero_point, self.axis, self.block_size, CONTAINER_BITS[self.bits]
         )
         return weight.reshape(self.shape)
 
-    def with_integers(self, q: Tensor) -> "IntegerWeight":
-        """The same quantizer and mask holding other integers."""
-        return IntegerWeight(q, self.scale, self.bits, self.block_size, self.shape, self.mask)
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest integer."""
+        return integer_range(self.bits, symmetric=self.symmetric)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """A scale or zero point in a shape that broadcasts against `q`."""
+        return spread_scale(values, self.q, self.axis, self.block_size)
+
+    def holding(self, q: Tensor, scale: Tensor, mask: Tensor | None) -> "IntegerWeight":
+        """The same quantizer with other integers, scales and mask."""
+        zero_point = None if self.symmetric else self.zero_point
+        return IntegerWeight(q, scale, self.bits, self.block_size, self.shape, mask, zero_point)
 
     def scaled(self, by: Tensor) -> StoredWeight | None:
         """Multiplies the scales, the integers stay; one scale for the tensor cannot follow its channels."""
         if self.scale.dim() == 0:
             return None
         scale = self.scale * by.float().reshape(-1, *[1] * (self.scale.dim() - 1))
-        return IntegerWeight(self.q, scale, self.bits, self.block_size, self.shape, self.mask)
+        return self.holding(self.q, scale, self.mask)
 
     def trainable(self) -> StoredWeight:
         """Floats to train, rounded on their way out."""
@@ -169,11 +191,9 @@ class LatentWeight(StoredWeight):
 
     def forward(self) -> Tensor:
         """Exactly what the rounded integers stand for; gradients pass where the latent is within range."""
-        low, high = INTEGER_RANGE[self.stored.bits]
-        step = self._step()
-        passing = self.latent.clamp(low * step, high * step)
-        if self.mask is not None:
-            passing = passing * self.mask
+        low, high = self._levels()
+        step = self.stored.spread(self.stored.scale)
+        passing = self._latent().clamp(low * step, high * step).reshape(self.shape)
         return self._rounded()() + (passing - passing.detach())
 
     def trainable(self) -> StoredWeight:
@@ -184,24 +204,29 @@ class LatentWeight(StoredWeight):
         """The rounded integers."""
         return self._rounded()
 
-    def _step(self) -> Tensor:
-        """The scale of every single weight, of `shape`."""
-        stored = self.stored
-        ones = torch.ones_like(stored.q)
-        return stored.with_integers(ones)()
-
     @torch.no_grad()
     def _rounded(self) -> IntegerWeight:
-        low, high = INTEGER_RANGE[self.stored.bits]
-        integers = (self.latent / self._step()).round().clamp(low, high)
-        if self.mask is not None:
-            integers = integers * self.mask
-        return self._holding(integers.reshape(self.stored.q.shape), self.stored.scale)
+        return self._stored_at(self.stored.scale)
 
-    def _holding(self, integers: Tensor, scale: Tensor) -> IntegerWeight:
-        """Integers ``[out, n]`` under the present mask."""
-        stored = self.stored
-        return IntegerWeight(integers.to(torch.int8), scale, stored.bits, stored.block_size, self.shape, self.mask)
+    def _stored_at(self, scale: Tensor) -> IntegerWeight:
+        """The nearest integers at `scale`, under the present mask."""
+        levels = (self._latent() / self.stored.spread(scale)).round().clamp(*self._levels())
+        integers = levels + self._zeros()
+        return self.stored.holding(integers.to(torch.int8), scale, self.mask)
+
+    def _latent(self) -> Tensor:
+        """The floats ``[out, n]``, zero where pruned."""
+        latent = self.latent if self.mask is None else self.latent * self.mask
+        return latent.reshape(self.stored.q.shape)
+
+    def _zeros(self) -> Tensor:
+        """The zero points as floats, to broadcast against the integers."""
+        return self.stored.spread(self.stored.zero_point).float()
+
+    def _levels(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest integer less its zero point."""
+        low, high = self.stored.range
+        return low - self._zeros(), high - self._zeros()
 
 
 class LearnedStepWeight(LatentWeight):
@@ -219,25 +244,14 @@ class LearnedStepWeight(LatentWeight):
 
     def forward(self) -> Tensor:
         """Exactly what the rounded integers stand for, with gradients for weights and scales."""
-        low, high = INTEGER_RANGE[self.stored.bits]
-        scale = self._spread(self._scale(damped=True))
-        level = (self._latent() / scale).clamp(low, high)
+        scale = self.stored.spread(self._scale(damped=True))
+        level = (self._latent() / scale).clamp(*self._levels())
         return ((level + (level.round() - level).detach()) * scale).reshape(self.shape)
 
     @torch.no_grad()
     def frozen(self) -> StoredWeight:
         """The rounded integers with the scales of now."""
-        scale = self._scale(damped=False)
-        integers = (self._latent() / self._spread(scale)).clamp(*INTEGER_RANGE[self.stored.bits]).round()
-        return self._holding(integers, scale)
-
-    def _latent(self) -> Tensor:
-        """The floats ``[out, n]``, zero where pruned."""
-        latent = self.latent if self.mask is None else self.latent * self.mask
-        return latent.reshape(self.stored.q.shape)
-
-    def _spread(self, scale: Tensor) -> Tensor:
-        return spread_scale(scale, self.stored.q, self.stored.axis, self.stored.block_size)
+        return self._stored_at(self._scale(damped=False))
 
     def _scale(self, *, damped: bool) -> Tensor:
         """The scales of now, never below a small share of those at the start."""

@@ -18,7 +18,15 @@ from torch import fx
 import studio
 from studio.errors import ExportError
 from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
-from studio.export.onnx_weights import initializer, name_levels, stored_integers, write_out
+from studio.export.onnx_weights import (
+    guard_bias,
+    has_float_weight,
+    initializer,
+    is_rounded,
+    name_levels,
+    stored_weights,
+    write_out,
+)
 from studio.export.translate import TRANSLATIONS
 from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.model import DEFAULT_SIZE, example_inputs
@@ -138,13 +146,18 @@ def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[s
     places = {node: place_of(node, layers) for node in graph}
     _restore_biases(graph, places, layers)
     named, names = name_levels(graph), Names()
-    for stored in stored_integers(graph):
+    for stored in stored_weights(graph):
         place = places[stored.start]
         if place is None:
             raise ValueError(f"{stored.start.name}: a stored weight outside the model's layers")
         written = write_out(graph, stored, names.unique(f"{place.part}.weight"), place.layer in integer)
         named.update(written)
         places.update(dict.fromkeys(written, place))
+    for node, place in list(places.items()):
+        if place is not None and place.part == place.layer and _would_be_rounded(node):
+            written = guard_bias(graph, node, names.unique(f"{place.layer}.bias"))
+            named.update(written)
+            places.update(dict.fromkeys(written, place))
     RemoveUnusedNodesPass()(model)
     name_all(graph, places, named, parameters)
     for node in graph:
@@ -157,6 +170,11 @@ def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[s
     graph.name = "model"
     model.metadata_props.clear()
     graph.metadata_props.clear()
+
+
+def _would_be_rounded(node: ir.Node) -> bool:
+    """Whether ONNX Runtime may round the float weight of a layer's node, as its input is rounded."""
+    return node.op_type in ("Conv", "Gemm") and is_rounded(node.inputs[0]) and has_float_weight(node)
 
 
 def _restore_biases(graph: ir.Graph, places: Mapping[ir.Node, Place | None], layers: Mapping[str, Layer]) -> None:

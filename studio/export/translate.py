@@ -13,14 +13,26 @@ import studio.compression.ops  # noqa: F401 (registers the operator that is tran
 def _dequantize(
     q: Any,
     scale: Any,
-    zero_point: Any,  # noqa: ARG001 (all zero, which is what leaving it out means)
+    zero_point: Any,
     axis: int,
     block_size: int,
     bits: int,
 ) -> Any:
     """``studio::dequantize``; `studio.export.onnx_weights` then gives the integers their final form."""
-    stored: Any = op.Cast(q, to=int(ir.DataType.INT4)) if bits == 4 else q
-    return op.DequantizeLinear(stored, scale, axis=axis, block_size=block_size)
+    stored, zero = (
+        op.Cast(value, to=int(ir.DataType.INT4)) if bits == 4 and value is not None else value
+        for value in (q, zero_point)
+    )
+    return op.DequantizeLinear(stored, scale, zero, axis=axis, block_size=block_size)
+
+
+def _widen(half: Any) -> Any:
+    """``studio::widen``, for now in the form of other stored weights, which no optimizer carries out.
+
+    `studio.export.onnx_weights` makes it the ``Cast`` that it is.
+    """
+    one: Any = op.Constant(value_float=1.0)
+    return op.DequantizeLinear(half, one)
 
 
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
@@ -48,6 +60,7 @@ def _sort(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool
 #: For `torch.onnx.export`.
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.studio.dequantize.default: _dequantize,
+    torch.ops.studio.widen.default: _widen,
     torch.ops.studio.quantize_dequantize.default: _quantize_dequantize,
     torch.ops.aten.linear.default: _linear,
     torch.ops.aten.sort.stable: _sort,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from studio.compression.compressed import CompressedModel, effective_weight
+from studio.compression.half import HalfWeight
 from studio.compression.modules import CompressedConv, CompressedLinear, Factored, chained
 from studio.compression.stored import IntegerWeight
 from studio.errors import ExportError
@@ -24,7 +25,7 @@ from studio.models.packed import pack, unpacked
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import model_cost
 from studio.recipe.factorization import PARTS
-from studio.recipe.packed import METADATA, QUANTIZED, SCALE
+from studio.recipe.packed import METADATA, QUANTIZED, SCALE, ZERO_POINT
 from studio.recipe.settings import CONTAINER_BITS
 
 #: What a header may be longer than predicted: places have more digits in one file than in another.
@@ -139,12 +140,15 @@ def _stored(
 ) -> dict[str, Tensor]:
     """The tensors of one weight; of a quantized one its form goes into `packed`."""
     stored = layer.stored if isinstance(layer, CompressedLinear | CompressedConv) else None
+    if isinstance(stored, HalfWeight):
+        return {name: stored.floats}
     if not isinstance(stored, IntegerWeight):
         return {name: effective_weight(layer).to(dtype)}
     bits = CONTAINER_BITS[stored.bits]
     packed[name] = {"bits": bits, "group_size": stored.block_size, "shape": list(stored.shape)}
     integers = pack(stored.q) if bits == 4 else stored.q.reshape(stored.shape)
-    return {name + QUANTIZED: integers, name + SCALE: stored.scale}
+    zero_point = {} if stored.symmetric else {name + ZERO_POINT: stored.zero_point}
+    return {name + QUANTIZED: integers, name + SCALE: stored.scale, **zero_point}
 
 
 def _header(content: _Content) -> bytes:

@@ -193,12 +193,15 @@ class QuantizeForm(MethodForm):
             editor.edited.connect(lambda value, name=name: self._edit(name, value))
 
     def show_settings(self, settings: QuantizeSettings | None, layers: list[Layer]) -> None:
-        """Shows every field; the group's size only where there are groups."""
-        self._settings = settings or self.start(layers)
+        """Shows the fields that go with the bits; the group's size only where there are groups."""
+        self._settings = shown = settings or self.start(layers)
         for name, editor in self.editors.items():
-            editor.set_value(getattr(self._settings, name))
-        self.show_row(self.editors["group_size"], self._settings.granularity == "group")
-        self.show_row(self.editors["activation_range"], self._settings.activation_bits is not None)
+            editor.set_value(getattr(shown, name))
+        self.show_row(self.editors["float_format"], shown.weight_bits == 16)
+        for name in ("granularity", "symmetric"):
+            self.show_row(self.editors[name], shown.weight_bits < 16)
+        self.show_row(self.editors["group_size"], shown.grouped)
+        self.show_row(self.editors["activation_range"], shown.activation_bits is not None)
         self.editors["activation_bits"].setEnabled(any(layer.allows("activations") for layer in layers))
 
     def start(self, _layers: list[Layer]) -> QuantizeSettings:

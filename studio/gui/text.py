@@ -174,7 +174,7 @@ def settings_chips(settings: LayerSettings) -> tuple[str, ...]:
         chips.append(_thinness(settings.rank))
     if settings.quantize is not None:
         activations = " a8" if settings.quantize.activation_bits else ""
-        chips.append(f"{settings.quantize.weight_bits}b{_scales(settings.quantize)}{activations}")
+        chips.append(f"{_stored(settings.quantize)}{activations}")
     return tuple(chips)
 
 
@@ -194,6 +194,12 @@ def _sparsity(settings: PruneSettings) -> str:
     return f"{settings.n}:{settings.m}" if settings.kind == "n_m" else f"{100 * settings.ratio:.3g} %"
 
 
-def _scales(settings: QuantizeSettings) -> str:
-    """The granularity as a suffix; one scale per channel is the usual case and goes without."""
-    return {"tensor": " tensor", "channel": "", "group": f" g{settings.group_size}"}[settings.granularity]
+def _stored(settings: QuantizeSettings) -> str:
+    """The bits, with the granularity as a suffix; one scale per channel is the usual case and goes without."""
+    if settings.weight_bits == 16:
+        return settings.float_format
+    zero = "" if settings.symmetric else " asym"
+    return (
+        f"{settings.weight_bits}b{zero}"
+        + {"tensor": " tensor", "channel": "", "group": f" g{settings.group_size}"}[settings.granularity]
+    )

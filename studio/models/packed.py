@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from studio.errors import ModelFileError
-from studio.recipe.packed import METADATA, QUANTIZED, SCALE
+from studio.recipe.packed import METADATA, QUANTIZED, SCALE, ZERO_POINT
 
 
 def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:
@@ -24,8 +24,9 @@ def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict
         for name, tensor in tensors.items():
             weight = name.removesuffix(QUANTIZED)
             if weight in packed and weight != name:
-                found[weight] = _weight(tensor, tensors[weight + SCALE], packed[weight])
-            elif name.removesuffix(SCALE) not in packed or not name.endswith(SCALE):
+                zero_point = tensors.get(weight + ZERO_POINT)
+                found[weight] = _weight(tensor, tensors[weight + SCALE], zero_point, packed[weight])
+            elif not any(name.endswith(part) and name.removesuffix(part) in packed for part in (SCALE, ZERO_POINT)):
                 found[name] = tensor
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise ModelFileError("its quantized weights do not fit what its header says of them.") from error
@@ -44,13 +45,18 @@ def _unpack(packed: Tensor, columns: int) -> Tensor:
     return torch.where(halves > 7, halves - 16, halves)[:, :columns]
 
 
-def _weight(stored: Tensor, scale: Tensor, form: Mapping[str, object]) -> Tensor:
+def _weight(stored: Tensor, scale: Tensor, zero_point: Tensor | None, form: Mapping[str, object]) -> Tensor:
     shape = [int(size) for size in form["shape"]]  # type: ignore[attr-defined]
     out, columns = shape[0], torch.Size(shape[1:]).numel()
     integers = _unpack(stored, columns) if form["bits"] == 4 else stored.reshape(out, columns)
     size = int(form["group_size"])  # type: ignore[call-overload]
-    if size:
-        scale = scale.repeat_interleave(size, 1)[:, :columns]
-    elif scale.dim():
-        scale = scale.reshape(-1, 1)
-    return (integers.to(torch.float32) * scale).reshape(shape)
+
+    def spread(values: Tensor) -> Tensor:
+        if size:
+            return values.repeat_interleave(size, 1)[:, :columns]
+        return values.reshape(-1, 1) if values.dim() else values
+
+    levels = integers.to(torch.float32)
+    if zero_point is not None:
+        levels = levels - spread(zero_point)
+    return (levels * spread(scale)).reshape(shape)

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil, prod
+from math import prod
 
 from studio.models.layer import Axis, Layer, ModelInfo
 from studio.recipe.channels import fitted
 from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
 from studio.recipe.packed import Stored, metadata_size, stored_weight
-from studio.recipe.protobuf import node_size, tensor_size, varint_size
+from studio.recipe.protobuf import field_size, node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
-from studio.recipe.rounding import rounded_layers, rounded_sites, runs_in_integers
+from studio.recipe.rounding import guarded_layers, rounded_layers, rounded_sites, runs_in_integers
 from studio.recipe.settings import CONTAINER_BITS, LayerSettings, PruneSettings, QuantizeSettings
+from studio.recipe.stored_size import stored_size
 
 _FLOAT = 4
-_INT64 = 8
 
 #: Stands for the name of a layer's input, whose length hardly matters: it is in the file before and after.
 _INPUT = "Relu_12"
@@ -82,6 +82,7 @@ def model_cost(info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorizat
     changes = [(layer, costs[layer.name]) for layer in info.layers]
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
     size += _sites_size(info, rounded_sites(info.operators, rounded_layers(settings)))
+    size += sum(_guarded_bias_added(narrowed[name]) for name in guarded_layers(info.operators, settings))
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)
     zeros = sum(cost.parameters - cost.nonzeros for cost in costs.values())
     return ModelCost(
@@ -135,7 +136,7 @@ def _bytes_in_network(
     """Bytes of a changed layer in an ONNX file."""
     before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * prod(layer.shape))
     integer = runs_in_integers(settings)
-    stored = sum(_stored_size(name, shape, settings.quantize, integer) for name, shape in shapes.items())
+    stored = sum(stored_size(name, shape, settings.quantize, integer) for name, shape in shapes.items())
     stored += _integer_bias_added(layer) if integer and _has_own_bias(layer) else 0
     return layer.bytes + stored - before + (_nodes_added(layer, factors) if factors is not None else 0)
 
@@ -145,7 +146,8 @@ def _bytes_alone(
 ) -> int:
     """Bytes of a changed layer in a file of weights alone."""
     stored = [tensor for name, shape in shapes.items() for tensor in stored_weight(name, shape, settings, dtype)]
-    told = sum(metadata_size(name, shape) for name, shape in shapes.items()) if settings is not None else 0
+    integers = settings is not None and settings.weight_bits < 16
+    told = sum(metadata_size(name, shape) for name, shape in shapes.items()) if integers else 0
     before = Stored(f"{layer.name}.weight", dtype, layer.shape)
     return layer.bytes + sum(tensor.size for tensor in stored) + told - before.size
 
@@ -209,32 +211,6 @@ def _zeros(shapes: Iterable[tuple[int, ...]], settings: LayerSettings) -> int:
     return sum(settings.prune.zeros(shape[0], prod(shape[1:])) for shape in shapes)
 
 
-def _stored_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings | None, integer: bool = False) -> int:
-    """Bytes of a stored weight with all that it takes to read it, as `studio.export.onnx_weights` writes it."""
-    count = prod(shape)
-    if settings is None:
-        return tensor_size(name, shape, _FLOAT * count)
-    out, columns = shape[0], count // shape[0]
-    grouped = settings.granularity == "group"
-    scales = {"tensor": (), "channel": (out,), "group": (out, ceil(columns / settings.group_size))}
-    scale = scales[settings.granularity]
-    through_matrix = grouped or (len(shape) == 2 and not integer)
-    stored = (out, columns) if through_matrix else shape
-    attributes = ({"axis": 1} if scale else {}) | ({"block_size": settings.group_size} if grouped else {})
-    size = tensor_size(f"{name}_quantized", stored, ceil(count * CONTAINER_BITS[settings.weight_bits] / 8))
-    size += tensor_size(f"{name}_scale", scale, _FLOAT * prod(scale))
-    inputs: tuple[str, ...] = (f"{name}_quantized", f"{name}_scale")
-    if integer:
-        size += tensor_size(f"{name}_zero_point", scale, prod(scale))
-        inputs += (f"{name}_zero_point",)
-    matrix = f"{name}_matrix" if through_matrix else name
-    size += node_size(f"{name}_dequantize", "DequantizeLinear", inputs, matrix, attributes)
-    if through_matrix:
-        size += tensor_size(f"{name}_shape", (len(shape),), _INT64 * len(shape))
-        size += node_size(f"{name}_reshape", "Reshape", (matrix, f"{name}_shape"), name, {})
-    return size
-
-
 def _has_own_bias(layer: Layer) -> bool:
     """Whether the layer's node takes the bias: a product over several positions leaves it to a sum behind it."""
     return layer.has_bias and (len(layer.shape) > 2 or layer.macs <= prod(layer.shape))
@@ -247,6 +223,17 @@ def _integer_bias_added(layer: Layer) -> int:
     size = sum(tensor_size(part, (out,), _FLOAT * out) for part in parts)
     size += node_size(f"{name}_dequantize", "DequantizeLinear", parts, name, {"axis": 0})
     return size - tensor_size(name, (out,), _FLOAT * out)
+
+
+def _guarded_bias_added(layer: Layer) -> int:
+    """Bytes that a bias as `studio.export.onnx_weights.guard_bias` writes it takes more than the layer's own."""
+    out, name = layer.shape[0], f"{layer.name}.bias"
+    if len(layer.shape) == 2 and not _has_own_bias(layer):
+        return 0
+    parts = [f"{name}_{part}" for part in ("quantized", "scale")]
+    size = sum(tensor_size(part, (out,), _FLOAT * out) for part in parts)
+    size += node_size(f"{name}_dequantize", "DequantizeLinear", parts, name, {"axis": 0})
+    return size + (-tensor_size(name, (out,), _FLOAT * out) if layer.has_bias else field_size(len(name.encode())))
 
 
 def _sites_size(info: ModelInfo, sites: Iterable[int]) -> int:
@@ -318,15 +305,17 @@ def _notes(
         rank = factors.ranks[0]
         yield f"rank {rank} is above break-even {layer.break_even_rank:.1f}: the factors are no smaller than the layer"
     if settings.quantize:
-        if not runs_in_integers(settings):
+        if settings.quantize.weight_bits == 16:
+            yield "runtimes widen 16-bit weights to 32 bits when they load the file: only the file shrinks"
+        elif not runs_in_integers(settings):
             yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
         if settings.quantize.activation_bits and not runs_in_integers(settings):
-            yield "only whole layers with 8-bit weights without groups run in integers"
+            yield "only whole layers with symmetric 8-bit weights without groups run in integers"
         bits = settings.quantize.weight_bits
         if bits != CONTAINER_BITS[bits]:
             yield f"{bits}-bit weights take 4 bits each, the fewest that files hold: no smaller than 4 bits"
         columns = layer.matrix_shape[1]
-        if settings.quantize.granularity == "group" and factors is None and settings.quantize.group_size >= columns:
+        if settings.quantize.grouped and factors is None and settings.quantize.group_size >= columns:
             yield f"a row holds only {columns} weights: one group is the whole row, as with channels"
     if size > layer.bytes and not larger:
         yield "the layer is so small that names and scales take more bytes than its weights save"

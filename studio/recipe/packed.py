@@ -7,7 +7,9 @@ A file of weights is written as it was, but for the layers that change. Where ``
 - of a quantized weight ``conv1.weight_quantized`` and ``conv1.weight_scale``, float32 ``[]`` for the tensor, ``[out]``
   for channels or ``[out, blocks]`` for groups along the inputs; the weight is the integer times its scale. Eight bits
   are int8 of the weight's shape. Fewer bits take four: uint8 ``[out, ceil(n / 2)]``, two weights a byte, the first in
-  the lower half, two's complement.
+  the lower half, two's complement. Where the levels are not symmetric, ``conv1.weight_zero_point``, int8 of the scale's
+  shape, is taken off the integer first;
+- of a weight as 16-bit floats the same as F16 or BF16.
 
 The file's metadata holds a JSON text under ``studio_packed``: by the name of each quantized weight
 ``{"bits", "group_size", "shape"}``.
@@ -24,6 +26,7 @@ METADATA = "studio_packed"
 
 QUANTIZED = "_quantized"
 SCALE = "_scale"
+ZERO_POINT = "_zero_point"
 
 #: Bytes of the types that weights have.
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1}
@@ -64,11 +67,15 @@ def stored_weight(name: str, shape: Sequence[int], settings: QuantizeSettings | 
     """
     if settings is None:
         return [Stored(name, dtype, tuple(shape))]
+    if settings.weight_bits == 16:
+        return [Stored(name, settings.float_format.upper().replace("FP", "F"), tuple(shape))]
     out, columns = shape[0], prod(shape[1:])
     scales = {"tensor": (), "channel": (out,), "group": (out, ceil(columns / settings.group_size))}
     packed = CONTAINER_BITS[settings.weight_bits] == 4
     integers = ("U8", (out, ceil(columns / 2))) if packed else ("I8", tuple(shape))
-    return [Stored(name + QUANTIZED, *integers), Stored(name + SCALE, "F32", scales[settings.granularity])]
+    scale = Stored(name + SCALE, "F32", scales[settings.granularity])
+    zero = [] if settings.symmetric else [Stored(name + ZERO_POINT, "I8", scale.shape)]
+    return [Stored(name + QUANTIZED, *integers), scale, *zero]
 
 
 def metadata_size(name: str, shape: Sequence[int]) -> int:

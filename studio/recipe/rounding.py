@@ -12,7 +12,7 @@ def rounded_layers(settings: Mapping[str, LayerSettings]) -> set[str]:
 
 
 def integer_layers(settings: Mapping[str, LayerSettings]) -> set[str]:
-    """Those of them that run in integers: runtimes have kernels for 8-bit weights without groups only."""
+    """Those of them that run in integers: runtimes have kernels for symmetric 8-bit weights without groups only."""
     return {name for name in rounded_layers(settings) if runs_in_integers(settings[name])}
 
 
@@ -24,6 +24,7 @@ def runs_in_integers(settings: LayerSettings) -> bool:
         and chosen.activation_bits
         and chosen.weight_bits == 8
         and chosen.granularity != "group"
+        and chosen.symmetric
         and settings.rank is None
     )
 
@@ -37,3 +38,18 @@ def rounded_sites(operators: Iterable[IntegerOperator], layers: Collection[str])
             if one.output is not None:
                 rounded.add(one.output)
     return rounded
+
+
+def guarded_layers(operators: Iterable[IntegerOperator], settings: Mapping[str, LayerSettings]) -> set[str]:
+    """Whole layers with float weights whose inputs are rounded: a runtime must be kept from rounding their weights."""
+    operators = tuple(operators)
+    rounded = rounded_sites(operators, rounded_layers(settings))
+    return {
+        one.layer
+        for one in operators
+        if one.layer is not None and one.inputs[0] in rounded and _has_float_weight(settings[one.layer])
+    }
+
+
+def _has_float_weight(settings: LayerSettings) -> bool:
+    return settings.rank is None and (settings.quantize is None or settings.quantize.weight_bits == 16)

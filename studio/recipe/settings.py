@@ -26,7 +26,9 @@ class Settings(BaseModel):
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
 
 #: Bits that a weight of so many bits takes in a file: ONNX has no runtime for integers below 4 bits.
-CONTAINER_BITS: Mapping[int, int] = {8: 8, 4: 4, 3: 4, 2: 4}
+CONTAINER_BITS: Mapping[int, int] = {16: 16, 8: 8, 4: 4, 3: 4, 2: 4}
+
+FloatFormat = Literal["fp16", "bf16"]
 
 #: The fields of `PruneSettings` that go with each pattern.
 PATTERN_FIELDS: Mapping[str, tuple[str, ...]] = {"unstructured": ("ratio",), "n_m": ("n", "m")}
@@ -150,13 +152,20 @@ class RankSettings(Settings):
 
 
 class QuantizeSettings(Settings):
-    """Weights stored as integers with a scale for each tensor, output channel or group of inputs."""
+    """Weights stored as 16-bit floats, or as integers with a scale for the tensor, a channel or a group of inputs."""
 
-    weight_bits: Literal[8, 4, 3, 2] = Field(
+    weight_bits: Literal[16, 8, 4, 3, 2] = Field(
         default=8,
         title="Weight bits",
-        description="Bits a weight is rounded to; 3 and 2 bits are stored in 4.",
+        description="Bits a weight is rounded to: 16 are floats, 8 and less integers; 3 and 2 bits are stored in 4.",
         json_schema_extra={"unit": "bit"},
+    )
+    float_format: FloatFormat = Field(
+        default="fp16",
+        title="Format",
+        description="How 16 bits are used: half precision is finer, bfloat16 has the range of 32-bit floats "
+        "(only with 16 bits).",
+        json_schema_extra={"labels": {"fp16": "half precision", "bf16": "bfloat16"}},
     )
     granularity: Literal["tensor", "channel", "group"] = Field(
         default="channel",
@@ -169,11 +178,17 @@ class QuantizeSettings(Settings):
         description="Neighbouring inputs of one output channel that share a scale (only with groups).",
         json_schema_extra={"unit": "weights"},
     )
+    symmetric: bool = Field(
+        default=True,
+        title="Symmetric",
+        description="Zero lies in the middle of the levels; off, each scale has a zero point of its own, which serves "
+        "few bits and weights that lie to one side, and keeps the layer from running in integers (not with 16 bits).",
+    )
     activation_bits: Literal[8] | None = Field(
         default=None,
         title="Activations",
         description="Bits that what the layer reads and gives is rounded to, with ranges learnt from data. Between "
-        "layers with 8-bit weights and no groups runtimes then compute in integers, which is fast.",
+        "layers with symmetric 8-bit weights and no groups runtimes then compute in integers, which is fast.",
         json_schema_extra={"labels": {"None": "float", "8": "8 bit"}},
     )
     activation_range: Literal["minmax", "percentile", "mse", "entropy"] = Field(
@@ -195,6 +210,11 @@ class QuantizeSettings(Settings):
     def technique(self) -> str:
         """The verdict in `Layer.methods` that must allow this."""
         return "activations" if self.activation_bits else "quantize"
+
+    @property
+    def grouped(self) -> bool:
+        """Whether integers share their scales by group."""
+        return self.weight_bits < 16 and self.granularity == "group"
 
 
 class LayerSettings(Settings):

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from studio.compression.quantize import Grid, find_grid, fit_to_grid, quantize
+from studio.compression.scales import fitted_scale
 from studio.compression.solver import row_errors
-from studio.compression.stored import INTEGER_RANGE, IntegerWeight
+from studio.compression.stored import INTEGER_RANGE, IntegerWeight, integer_range
 
 
 def weights(*shape: int) -> torch.Tensor:
@@ -167,13 +168,63 @@ def test_a_fitted_scale_is_the_least_squares_one() -> None:
     torch.testing.assert_close(grid.scale, torch.tensor([0.9]))
 
 
-@pytest.mark.parametrize("granularity", ["tensor", "group"])
-def test_shared_scales_and_unknown_inputs_keep_their_scales(granularity: str) -> None:
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "group"])
+def test_scales_stay_where_the_inputs_are_not_known(granularity: str) -> None:
     W = weights(1, 6, 20)
     grid = find_grid(W[0], 2, granularity, 8)
-    assert fit_to_grid(W, moment(1, 20), grid)[1] is grid
-    channels = find_grid(W[0], 2, "channel", 8)
-    assert fit_to_grid(W, None, channels)[1] is channels
+    assert fit_to_grid(W, None, grid)[1] is grid
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("granularity", ["tensor", "group"])
+def test_scales_of_tensor_and_groups_are_fitted_to_the_outputs(granularity: str, symmetric: bool) -> None:
+    W, H = weights(2, 8, 30), moment(2, 30)
+    before = find_grid(W.flatten(0, 1), 3, granularity, 7, symmetric=symmetric)
+    integers, after = fit_to_grid(W, H, before)
+    errors = [
+        row_errors(W - (grid.levels(q) * grid.steps(16, 30)).reshape(W.shape), H)
+        for q, grid in ((quantize(W, H, before), before), (integers, after))
+    ]
+    assert errors[1].sum() < 0.99 * errors[0].sum()
+    if granularity == "group":
+        assert (errors[1] <= errors[0]).all()
+    assert (after.scale > 0).all()
+
+
+def test_the_scales_of_a_rows_groups_are_those_of_least_squares_together() -> None:
+    """Coupled inputs: moving one scale after the other comes to the solution of the normal equations."""
+    H = moment(1, 6)
+    levels = torch.tensor([[[3.0, -1.0, 2.0, 1.0, -2.0, 3.0]]], dtype=torch.float64)
+    W = levels * torch.tensor([0.5, 0.5, 0.5, 0.2, 0.2, 0.2]) + 0.1 * weights(1, 1, 6)
+    scale = torch.tensor([[0.3, 0.4]])
+    for _ in range(100):
+        scale = fitted_scale(W, H, levels, scale, 3)
+    blocks = torch.block_diag(levels[0, :, :3], levels[0, :, 3:])
+    expected = torch.linalg.solve(blocks @ H[0] @ blocks.mT, blocks @ H[0] @ W[0, 0])
+    torch.testing.assert_close(scale[0].double(), expected, rtol=1e-4, atol=0)
+
+
+def test_zero_points_reach_weights_that_lie_to_one_side() -> None:
+    W = torch.tensor([[0.0, 1.0, 2.0, 3.0], [-15.0, 0.0, -3.0, -7.0]], dtype=torch.float64)
+    for bits, row in ((2, W[:1]), (4, W[1:])):
+        grid = find_grid(row, bits, "channel", 2, symmetric=False)
+        q = quantize(row[None], None, grid)
+        torch.testing.assert_close(grid.levels(q) * grid.steps(1, 4), row)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "group"])
+def test_zero_points_never_do_worse_than_none(bits: int, granularity: str) -> None:
+    W = weights(6, 20) + 0.5
+    errors = []
+    for symmetric in (True, False):
+        grid = find_grid(W, bits, granularity, 8, symmetric=symmetric)
+        q = quantize(W[None], None, grid)
+        low, high = integer_range(bits, symmetric=symmetric)
+        assert low <= q.min()
+        assert q.max() <= high
+        errors.append(float((W - grid.levels(q) * grid.steps(6, 20)).square().sum()))
+    assert errors[1] < errors[0]
 
 
 def test_fitting_keeps_zeros_of_pruned_weights_and_of_empty_rows() -> None:

@@ -29,6 +29,12 @@ METHODS = (
     {"prune": {"kind": "n_m", "n": 2, "m": 4}},
     {"rank": {"rank": 4}, "prune": {"kind": "n_m", "n": 1, "m": 2}, "quantize": {"weight_bits": 3}},
     {"prune": {"kind": "n_m", "n": 3, "m": 5}, "quantize": {"weight_bits": 2, "granularity": "tensor"}},
+    {"quantize": {"symmetric": False}},
+    {"quantize": {"symmetric": False, "weight_bits": 4, "granularity": "group", "group_size": 16}},
+    {"prune": {"ratio": 0.5}, "quantize": {"symmetric": False, "weight_bits": 2, "granularity": "tensor"}},
+    {"quantize": {"weight_bits": 16}},
+    {"quantize": {"weight_bits": 16, "float_format": "bf16", "granularity": "group"}},
+    {"rank": {"rank": 3}, "prune": {"ratio": 0.5}, "quantize": {"weight_bits": 16}},
 )
 
 

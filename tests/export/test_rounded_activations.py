@@ -18,6 +18,8 @@ SETTINGS = {
     "by tensor": {"quantize": {"activation_bits": 8, "granularity": "tensor"}},
     "by group": {"quantize": {"activation_bits": 8, "granularity": "group", "group_size": 16}},
     "4-bit weights": {"quantize": {"activation_bits": 8, "weight_bits": 4}},
+    "16-bit weights": {"quantize": {"activation_bits": 8, "weight_bits": 16}},
+    "zero points": {"quantize": {"activation_bits": 8, "symmetric": False}},
     "factors": {"quantize": {"activation_bits": 8}, "rank": {"parameters": 0.6}},
     "sparse": {"quantize": {"activation_bits": 8}, "prune": {"kind": "unstructured", "ratio": 0.5}},
     "fewer channels": {"quantize": {"activation_bits": 8}, "channels": {"ratio": 0.25}},
@@ -65,6 +67,19 @@ def test_a_convolution_of_rounded_inputs_has_the_bias_that_the_runtime_rounds(ma
     preview = compressed.graph(x).detach()
     errors = (_run(_written(compressed), x) - preview).abs()
     assert errors.median() <= 1e-6 * preview.abs().max()
+
+
+def test_float_weights_between_rounded_activations_stay_as_they_are(make_model):
+    """The runtime would make them integers unasked if weight and bias were constants."""
+    quantize = {"quantize": {"activation_bits": 8}}
+    recipe = Recipe.model_validate(
+        {"default": {"prune": {"ratio": 0.5}}, "layers": {"stem": quantize, "grouped": quantize}}
+    )
+    compressed, x = _compressed(make_model("convolutions"), recipe)
+    preview = compressed.graph(x).detach()
+    errors = (_run(_written(compressed), x) - preview).abs() / preview.abs().max()
+    assert errors.median() <= 1e-6
+    assert _off_from_the_prediction(compressed) <= 8
 
 
 def test_one_layer_alone_takes_the_predicted_bytes_too(make_model):

@@ -20,6 +20,8 @@ RECIPES = {
     "int8 tensor": {"quantize": {"weight_bits": 8, "granularity": "tensor"}},
     "int4 groups": {"quantize": {"weight_bits": 4, "granularity": "group", "group_size": 10}},
     "3 bits": {"quantize": {"weight_bits": 3}},
+    "zero points": {"quantize": {"weight_bits": 4, "granularity": "group", "group_size": 10, "symmetric": False}},
+    "half precision": {"quantize": {"weight_bits": 16}},
     "sparse": {"prune": {"kind": "unstructured", "ratio": 0.5}},
     "rank": {"rank": {"rank": 3}},
     "all": {

@@ -98,6 +98,20 @@ def test_the_group_size_shows_only_with_groups(panel, opened, selection):
     assert opened.project.settings("head").quantize.granularity == "group"
 
 
+def test_floats_of_16_bits_show_their_format_and_no_scales(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["quantize"].switch.click()
+    editors = panel.sections["quantize"].form.editors
+    assert not editors["float_format"].isVisible()
+    editors["weight_bits"].box.setCurrentText("16 bit")
+    assert [name for name in ("float_format", "granularity", "group_size") if editors[name].isVisible()] == [
+        "float_format"
+    ]
+    editors["float_format"].box.setCurrentText("bfloat16")
+    chosen = opened.project.settings("head").quantize
+    assert (chosen.weight_bits, chosen.float_format) == (16, "bf16")
+
+
 def test_n_and_m_show_only_for_their_pattern(panel, opened, selection):
     selection.select(("head",))
     panel.sections["prune"].switch.click()

@@ -160,3 +160,19 @@ def test_the_model_costs_the_uncompressed_file_and_what_each_layer_changes():
 
 def test_an_empty_recipe_costs_the_uncompressed_file():
     assert model_cost(_info(CONV, LINEAR), Recipe(), {}, 12345).bytes == 12345
+
+
+def test_16_bit_floats_take_two_bytes_each_and_say_that_only_the_file_shrinks():
+    cost = layer_cost(CONV, _settings(quantize={"weight_bits": 16}))
+    saved = CONV.bytes - cost.bytes
+    assert 2 * 1152 - 100 < saved < 2 * 1152
+    assert cost.notes == ("runtimes widen 16-bit weights to 32 bits when they load the file: only the file shrinks",)
+
+
+def test_zero_points_take_a_byte_each_and_keep_the_layer_from_integers():
+    plain, asymmetric = (
+        layer_cost(CONV, _settings(quantize={"symmetric": symmetric, "activation_bits": 8, "weight_bits": bits}))
+        for symmetric, bits in ((True, 4), (False, 8))
+    )
+    assert asymmetric.bytes - plain.bytes > 1152 / 2
+    assert "only whole layers with symmetric 8-bit weights without groups run in integers" in asymmetric.notes
