@@ -37,6 +37,7 @@ from studio.cli_options import (
     with_settings,
 )
 from studio.cli_scan import scan
+from studio.cli_search import search
 from studio.console import (
     out,
     plain_layer,
@@ -244,6 +245,7 @@ cli.command()(with_settings(DistillSettings)(distill))
 cli.command()(scan)
 cli.command("data")(guess_data)
 cli.command()(latency)
+cli.command()(search)
 
 
 def main() -> None:

@@ -36,6 +36,10 @@ class CompressionError(StudioError):
     """A setting cannot be applied to a layer."""
 
 
+class SearchError(StudioError):
+    """A search is asked for something that cannot be reached or means nothing."""
+
+
 class TrainingError(StudioError):
     """Distillation cannot start or go on with these settings."""
 

@@ -19,6 +19,8 @@ from studio.export.report import ExportReport
 from studio.models.layer import ModelInfo
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
+from studio.search.outcome import SearchOutcome
+from studio.search.target import Target
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 
@@ -153,6 +155,7 @@ class ScanLayers(Request[Scan]):
         layers: glob of the layers to scan.
         racing: whether candidates stop once their interval decides; off, all are measured on all samples.
         keep: path of the file that points are kept in as they come; a scan of the same kind in it is continued.
+        skip: names of layers that are not scanned.
     """
 
     source: Source
@@ -161,6 +164,33 @@ class ScanLayers(Request[Scan]):
     seed: int = 0
     layers: str = "*"
     racing: bool = True
+    keep: str | None = None
+    skip: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Search(Request[SearchOutcome]):
+    """Finds the best recipe under a budget: scans, chooses, measures; a `FrontierPoint` is published for each recipe.
+
+    Points are published first as they are expected and again as they were measured; those of the scan are not.
+
+    Attributes:
+        source: the original, the calibration data and the recipe: of it the options hold for everything, and the layers
+            that are kept or locked stay as they are.
+        data: path of the ``.data.yaml`` that measures; None measures agreement on random input.
+        target: the budget.
+        samples: at most this many for each recipe, None for all.
+        seed: fixes the order of the samples.
+        scan_samples: at most this many for each point of the scan, which races.
+        keep: path of the file that the scan's points are kept in; a scan of the same kind in it is continued.
+    """
+
+    source: Source
+    data: str | None
+    target: Target
+    samples: int | None = 2048
+    seed: int = 0
+    scan_samples: int | None = 1024
     keep: str | None = None
 
 

@@ -40,6 +40,7 @@ from studio.engine.requests import (
     Preview,
     Request,
     ScanLayers,
+    Search,
     Source,
     StudentReport,
     TimeSettings,
@@ -48,6 +49,7 @@ from studio.engine.requests import (
     ViewSpectrum,
     ViewWeights,
 )
+from studio.engine.searching import answer_search
 from studio.engine.students import make_copy, train_student
 from studio.engine.timings import time_table, uniform, written, written_original
 from studio.evaluation.batches import Batches
@@ -75,6 +77,7 @@ from studio.models.open import open_model
 from studio.progress import Progress, Report, silent
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
+from studio.search.outcome import SearchOutcome
 
 Answer = TypeVar("Answer")
 
@@ -187,7 +190,7 @@ class Workspace:
     def _(self, request: ScanLayers, report: Report, publish: Publish) -> Scan:
         source, model = request.source, self._model(request.source.model, request.source.skeleton)
         model.info.require("scan")
-        chosen = candidates(model.info, request.layers)
+        chosen = [one for one in candidates(model.info, request.layers) if one.layer.name not in request.skip]
         options, samples, seed, racing = source.recipe.options, request.samples, request.seed, request.racing
         key = scan_key(model.info.fingerprint, request.data, source.calibration, options, samples, seed, racing)
         kept = KeptScan(key, left_out(model.info), Path(request.keep) if request.keep else None)
@@ -203,6 +206,10 @@ class Workspace:
             course = Course(model, data, replay, reference, calibration, options, samples, seed, racing)
             scan(course, chosen, known=kept.scan.points, report=report, publish=keep)
         return kept.scan
+
+    @_answer.register
+    def _(self, request: Search, report: Report, publish: Publish) -> SearchOutcome:
+        return answer_search(request, self._answer, report, publish)
 
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:

@@ -1,5 +1,6 @@
 """What an evaluation found: torch-free values that cross the engine's door."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,9 @@ from studio.recipe.factorization import Factorization
 
 #: What is measured where there is no network to run: how far the weights are off, in percent of their norm.
 WEIGHT_ERROR = "weight_error"
+
+#: Noise over signal in dB beyond which nothing is left to compare.
+LARGEST_DB = 100.0
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,17 @@ class Result:
     def finished(self) -> bool:
         """Whether all samples were measured."""
         return self.metric.samples >= self.total
+
+
+def drop_of(result: Result) -> Measurement:
+    """The drop; where agreement with the original counts, what is missing from 100 %."""
+    if result.drop is not None:
+        return result.drop
+    metric = result.metric
+    return Measurement("drop", 100 - metric.value, 100 - metric.high, 100 - metric.low, metric.samples)
+
+
+def distortion_of(result: Result) -> float:
+    """Noise over signal of the outputs; outputs that are not finite count as the largest there is."""
+    level = result.sqnr_db if result.sqnr_db is not None else math.inf
+    return math.pow(10, min(-level, LARGEST_DB) / 10)

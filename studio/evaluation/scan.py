@@ -4,7 +4,6 @@ Each candidate differs from the original in one layer, so that a `Replay` of the
 that layer; the values are those of full evaluations.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +14,13 @@ from studio.evaluation.evaluate import Samples, measure
 from studio.evaluation.racing import is_decided
 from studio.evaluation.reference import Reference
 from studio.evaluation.replay import Replay
-from studio.evaluation.result import Measurement, Result
+from studio.evaluation.result import Result, distortion_of, drop_of
 from studio.evaluation.sensitivity import ScanPoint, candidate_key
 from studio.models.model import Model
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import layer_cost
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Options
-
-#: Noise over signal in dB beyond which nothing is left to compare.
-LARGEST_DB = 100.0
 
 #: Samples after which a race may be decided; whole batches, so that every value is that of a full evaluation.
 RACE = (128, 256, 512, 1024, 2048)
@@ -124,22 +120,8 @@ def _point(candidate: Candidate, compressed: CompressedModel, result: Result) ->
         drop=drop.value,
         drop_low=drop.low,
         drop_high=drop.high,
-        distortion=_distortion(result),
+        distortion=distortion_of(result),
     )
-
-
-def drop_of(result: Result) -> Measurement:
-    """The drop; where agreement with the original counts, what is missing from 100 %."""
-    if result.drop is not None:
-        return result.drop
-    metric = result.metric
-    return Measurement("drop", 100 - metric.value, 100 - metric.high, 100 - metric.low, metric.samples)
-
-
-def _distortion(result: Result) -> float:
-    """Noise over signal of the outputs; outputs that are not finite count as the largest there is."""
-    level = result.sqnr_db if result.sqnr_db is not None else math.inf
-    return math.pow(10, min(-level, LARGEST_DB) / 10)
 
 
 def _told(report: Report, done: int, total: int, candidate: Candidate) -> Report:

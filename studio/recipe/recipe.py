@@ -53,6 +53,14 @@ class Recipe(Settings):
             settings[layer.name] = general[like] if own is None else own.over(general[like]).normalised()
         return settings
 
+    def _stated(self, layer: Layer) -> LayerSettings:
+        """All that the recipe says of a layer, be it possible or not."""
+        settings = self.kinds.get(layer.kind, LayerSettings()).over(self.default)
+        for pattern in (name for name in self.layers if _is_glob(name) and fnmatchcase(layer.name, name)):
+            settings = self.layers[pattern].over(settings)
+        own = self.layers.get(layer.name)
+        return settings if own is None else own.over(settings)
+
     def _general(self, kind: str, patterns: Iterable[str], barred: Iterable[str]) -> LayerSettings:
         """What default, kind and globs come to for a layer that cannot take the `barred` techniques."""
         settings = self.kinds.get(kind, LayerSettings()).over(self.default)
@@ -80,10 +88,27 @@ class Recipe(Settings):
         kept = kept_channels(layers, self.groups_of(layers))
         return {layer.name: narrowed(layer, kept) for layer in layers}
 
+    def locked(self, layers: Iterable[Layer]) -> frozenset[str]:
+        """Names of the layers that a search leaves as they are."""
+        return frozenset(layer.name for layer in layers if self._stated(layer).locked)
+
+    def with_locks(self, names: Iterable[str], locked: bool = True) -> "Recipe":
+        """A recipe in which the layers of these names are locked, or not; their settings stay."""
+        entries = dict(self.layers)
+        for name in names:
+            entries[name] = entries.get(name, LayerSettings()).model_copy(update={"locked": locked})
+        return self.model_copy(update={"layers": entries})
+
     def with_layer(self, name: str, settings: LayerSettings) -> "Recipe":
-        """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say."""
-        explicit = LayerSettings(**{field: getattr(settings, field) for field in LayerSettings.model_fields})
-        return self.model_copy(update={"layers": {**self.layers, name: explicit}})
+        """A recipe in which exactly `settings` hold for the layer called `name`, whatever the general entries say.
+
+        A lock stays as it is.
+        """
+        explicit = {field: getattr(settings, field) for field in LayerSettings.model_fields if field != "locked"}
+        own = self.layers.get(name)
+        if own is not None and "locked" in own.model_fields_set:
+            explicit["locked"] = own.locked
+        return self.model_copy(update={"layers": {**self.layers, name: LayerSettings(**explicit)}})
 
     def with_layers(self, settings: Mapping[str, LayerSettings]) -> "Recipe":
         """`with_layer` for several layers at once."""

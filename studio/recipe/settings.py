@@ -228,6 +228,11 @@ class LayerSettings(Settings):
     rank: RankSettings | None = Field(default=None, title="Rank")
     quantize: QuantizeSettings | None = Field(default=None, title="Quantization")
     keep: bool = Field(default=False, title="Keep", description="Leave this layer exactly as it is.")
+    locked: bool = Field(
+        default=False,
+        title="Lock",
+        description="A search leaves this layer's settings as they are; by hand they can still be changed.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -250,7 +255,10 @@ class LayerSettings(Settings):
         return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
     def normalised(self) -> "LayerSettings":
-        """The same choice in its one canonical form: kept layers carry nothing else, a share of 0 % is no choice."""
+        """The same choice in its one canonical form: kept layers carry nothing else, a share of 0 % is no choice.
+
+        A lock makes no difference to what becomes of the layer, and is not there any more (`Recipe.locked`).
+        """
         if self.keep:
             return LayerSettings(keep=True)
         prune = self.prune if self.prune is not None and self.prune.ratio > 0 else None

@@ -22,6 +22,7 @@ from studio.engine.requests import Export
 from studio.errors import ExportError
 from studio.models.open import open_model
 from studio.progress import Progress, Report
+from studio.recipe.files import load_recipe
 from studio.resources import Sample
 
 Run = Callable[..., tuple[int, str, str]]
@@ -434,3 +435,44 @@ def test_data_without_a_description_are_guessed_told_and_written_down(
     assert status == 0
     assert "1,000 images, labelled" in told
     assert told.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def scan_of_two(digits: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that locks all layers but two, at four bits."""
+    path = tmp_path_factory.mktemp("search") / "start.recipe.yaml"
+    layers = "{'*': {locked: true}, 'stage3.1.*': {locked: false}}"
+    options = "{calibration_samples: 64, fit: layer}"
+    path.write_text(f"default: {{quantize: {{weight_bits: 4}}}}\nlayers: {layers}\noptions: {options}\n")
+    return path
+
+
+def test_search_keeps_the_budget_and_what_is_locked(answer, digits: Sample, scan_of_two: Path, tmp_path: Path):
+    out = tmp_path / "found.recipe.yaml"
+    data = ("--data", digits.test, "--calibration", digits.train, "--samples", 128, "--scan", tmp_path / "scan.json")
+    found = answer(
+        "search", digits.model, *data, "--recipe", scan_of_two, "--lock", "stage3.1.conv1", "--target", "size=0.2",
+        "--out", out,
+    )  # fmt: skip
+    assert {"recipe", "bytes", "metric", "uniform", "frontier"} <= found.keys()
+    assert {"bytes", "metric"} <= found["uniform"].keys()
+    assert found["spent"] <= 0.2
+    layers = open_model(digits.model).info.layers
+    searched = load_recipe(out, layers)
+    assert found["recipe"] == searched.plain()
+    assert searched.locked(layers) == {layer.name for layer in layers} - {"stage3.1.conv2"}
+    assert searched.settings_for(layers[0]) == load_recipe(scan_of_two).settings_for(layers[0])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--target", "size=2"), "above 0 and at most 1"),
+        (("--target", "size=0.5", "--lock", "stage9.*"), "'stage9.*' matches no layer"),
+    ],
+)
+def test_a_search_for_nothing_possible_is_one_clear_line(studio: Run, digits: Sample, tmp_path: Path, more, message):
+    status, _, err = studio("search", digits.model, "--data", digits.test, "--out", tmp_path / "r.yaml", *more)
+    assert status == 2
+    assert message in err
+    assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1

@@ -126,3 +126,21 @@ def test_the_settings_of_many_layers_are_those_of_each_alone():
     )
     layers = [layer("a.b"), layer("a.c"), layer("a.d", quantize="too small"), layer("b", kind="conv2d")]
     assert chosen.settings_of(layers) == {one.name: chosen.settings_for(one) for one in layers}
+
+
+def test_a_lock_is_resolved_like_settings_and_makes_no_difference_to_them():
+    layers = [layer("a.b"), layer("a.c"), layer("d")]
+    locking = recipe(layers={"a.*": {"locked": True}, "a.c": {"locked": False}})
+    assert locking.locked(layers) == {"a.b"}
+    assert all(locking.settings_for(one) == LayerSettings() for one in layers)
+
+
+def test_a_locked_layer_can_be_changed_and_stays_locked():
+    four = LayerSettings(quantize=QuantizeSettings(weight_bits=4))
+    locking = Recipe().with_locks(["a"]).with_layer("a", four)
+    assert locking.locked([layer("a")]) == {"a"}
+    assert locking.settings_for(layer("a")) == four
+    unlocked = locking.with_locks(["a"], locked=False)
+    assert not unlocked.locked([layer("a")])
+    assert unlocked.settings_for(layer("a")) == four
+    assert Recipe.model_validate(locking.plain()) == locking

@@ -1,0 +1,125 @@
+"""The command that finds the best recipe under a budget."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from studio.cli_engine import ask, new_engine, source_of
+from studio.cli_options import Calibration, Json, ModelPath, RecipePath, RequiredData, Seed, Skeleton
+from studio.console import out, plain_metric, print_answer, say
+from studio.engine.requests import Search
+from studio.errors import RecipeError, did_you_mean
+from studio.models.layer import Layer
+from studio.recipe.files import save_recipe
+from studio.search.outcome import FrontierPoint, SearchOutcome
+from studio.search.target import KINDS, parse_target
+
+SAMPLES = 2048
+SCAN_SAMPLES = 1024
+
+
+def search(
+    model: ModelPath,
+    data: RequiredData,
+    target: Annotated[
+        str, typer.Option(metavar="KIND=LIMIT", help=f"The budget, such as size=0.25. Kinds: {', '.join(KINDS)}.")
+    ],
+    out_path: Annotated[str, typer.Option("--out", metavar="R", help="Write the recipe here.")],
+    calibration: Calibration = None,
+    recipe: RecipePath = None,
+    lock: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Leave these layers as they are (glob; may be repeated).")
+    ] = None,
+    scan: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keep the scan here; one that is in it is continued.")
+    ] = None,
+    skeleton: Skeleton = None,
+    samples: Annotated[int, typer.Option(min=1, help="Measure each recipe on at most this many samples.")] = SAMPLES,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find the best recipe under a budget: scan, choose, measure, and compare with treating all layers alike.
+
+    Of --recipe the options count, and layers that it keeps or locks stay as they are in it.
+    """
+    wanted, engine = parse_target(target), new_engine()
+    source, info = source_of(engine, model, skeleton, recipe, data, calibration)
+    if calibration is None and recipe is None:
+        say(f"note: the first samples of {data} calibrate and also measure; give --calibration to keep them apart.")
+    locked = source.recipe.with_locks(_named(lock or (), info.layers))
+    request = Search(replace(source, recipe=locked), data, wanted, samples, seed, min(samples, SCAN_SAMPLES), scan)
+    found = ask(engine, request, stop_in_order=True)
+    save_recipe(found.best.recipe, out_path)
+    plain = {
+        **_plain(found.best),
+        "out": out_path,
+        "original": None if found.original is None else {"metric": plain_metric(found.original)},
+        "uniform": None if found.uniform is None else _plain(found.uniform),
+        "frontier": [_plain(point) for point in found.frontier],
+        "seconds": found.seconds,
+    }
+    print_answer(plain, as_json, lambda: _print(found, out_path))
+
+
+def _named(patterns: Iterable[str], layers: tuple[Layer, ...]) -> list[str]:
+    """The layers that the patterns match.
+
+    Raises:
+        RecipeError: a pattern matches none.
+    """
+    found, names = list[str](), [layer.name for layer in layers]
+    for pattern in patterns:
+        matching = [name for name in names if fnmatchcase(name, pattern)]
+        if not matching:
+            raise RecipeError(f"--lock: '{pattern}' matches no layer of the model.{did_you_mean(pattern, names)}")
+        found += matching
+    return found
+
+
+def _plain(point: FrontierPoint) -> dict[str, Any]:
+    """A point as JSON has it."""
+    drop = point.drop
+    return {
+        "kind": point.kind,
+        "label": point.label,
+        "recipe": point.recipe.plain(),
+        "bytes": point.bytes,
+        "macs": point.macs,
+        "spent": point.spent,
+        "expected_drop": point.expected,
+        "metric": None if point.metric is None else plain_metric(point.metric),
+        "drop": None if drop is None else {"value": drop.value, "low": drop.low, "high": drop.high},
+    }
+
+
+def _print(found: SearchOutcome, path: str) -> None:
+    """The frontier, and what is offered."""
+    table = Table("recipe", title="Accuracy against size")
+    for heading in ("bytes", "MACs", "expected drop", "measured", "drop"):
+        table.add_column(heading, justify="right")
+    for point in found.frontier:
+        name = f"all layers: {point.label}" if point.kind == "uniform" else point.label
+        expected = "–" if point.expected is None else f"{point.expected:.2f}"
+        measured = "–" if point.metric is None else f"{point.metric.value:.2f}"
+        drop = "–" if point.drop is None else f"{point.drop.value:.2f}"
+        marked = f"[bold]{name}[/bold]" if point.key == found.best.key else name
+        table.add_row(marked, f"{point.bytes:,}", f"{point.macs:,}", expected, measured, drop)
+    out.print(table)
+    _print_offer(found, path)
+
+
+def _print_offer(found: SearchOutcome, path: str) -> None:
+    best, uniform = found.best, found.uniform
+    if best.metric is not None and best.drop is not None:
+        drop = best.drop
+        out.print(
+            f"{path}: {best.bytes:,} bytes, {best.metric.name} {best.metric.value:.2f}, "
+            f"drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f}, {drop.samples:,} samples)"
+        )
+    if uniform is not None and uniform.drop is not None:
+        verdict = "no better was found" if uniform.key == best.key else f"drop {uniform.drop.value:.2f}"
+        out.print(f"best with all layers alike: {uniform.label}, {uniform.bytes:,} bytes, {verdict}")

@@ -1,0 +1,74 @@
+"""What a search finds: torch-free values that cross the engine's door."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from studio.evaluation.result import Measurement
+from studio.recipe.recipe import Recipe
+
+Kind = Literal["search", "uniform"]
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """One recipe between small and accurate.
+
+    Attributes:
+        kind: ``search``, or ``uniform`` where every layer has the same settings.
+        label: its settings in words where they are uniform, otherwise the share of the original that it may spend.
+        recipe: the recipe.
+        bytes: of the exported file; until it is measured at most so many.
+        macs: for one sample; likewise.
+        spent: of the budget, as a share of the original's.
+        loss: distortion of the outputs: added up from the scan, or measured; None where the scan cannot tell.
+        expected: drop that the scan lets one expect; likewise.
+        metric: measured value of the compressed model; None until it is measured.
+        drop: measured drop, on the same samples as the original; None until it is measured.
+    """
+
+    kind: Kind
+    label: str
+    recipe: Recipe
+    bytes: int
+    macs: int
+    spent: float
+    loss: float | None
+    expected: float | None
+    metric: Measurement | None = None
+    drop: Measurement | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its accuracy was measured."""
+        return self.metric is not None
+
+    @property
+    def key(self) -> str:
+        """Tells it from other points: a point that is measured takes the place of the expected one."""
+        return self.kind + self.recipe.model_dump_json(exclude_unset=True)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Smaller is better: the drop, then the distortion, measured or else expected."""
+        drop = self.expected if self.drop is None else self.drop.value
+        return (math.inf if drop is None else drop), (math.inf if self.loss is None else self.loss)
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """The answer to a search.
+
+    Attributes:
+        best: what is offered: the better one of the search's own and the uniform recipe.
+        uniform: the best uniform recipe within the same budget; None where there is none.
+        original: the original's measured value; None where agreement with it counts.
+        frontier: recipes for other budgets, the smallest first, measured ones and expected ones; `best` among them.
+        seconds: that it took.
+    """
+
+    best: FrontierPoint
+    uniform: FrontierPoint | None
+    original: Measurement | None
+    frontier: tuple[FrontierPoint, ...]
+    seconds: float

@@ -1,0 +1,97 @@
+"""What a search is asked for: a target in words, such as ``size=0.25``, and what each kind of budget counts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from studio.errors import SearchError, did_you_mean
+from studio.models.layer import ModelInfo
+from studio.recipe.cost import LayerCost, ModelCost
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Something that a recipe spends, added up over the layers.
+
+    Attributes:
+        unit: for messages, behind a number.
+        of_layer: what one layer spends.
+        of_model: what the whole model spends with a recipe, exactly.
+        of_original: what the uncompressed model spends; the second argument is the bytes of its export.
+    """
+
+    unit: str
+    of_layer: Callable[[LayerCost], float]
+    of_model: Callable[[ModelCost], float]
+    of_original: Callable[[ModelInfo, int], float]
+
+
+#: Kinds of budget whose limit is a share of what the original spends. Whatever adds up over the layers fits in here.
+METERS: Mapping[str, Meter] = {
+    "size": Meter("bytes", lambda la: la.bytes, lambda m: m.bytes, lambda _info, exported: exported),
+    "macs": Meter("MACs", lambda la: la.macs, lambda m: m.macs, lambda info, _exported: info.macs),
+    "nonzeros": Meter(
+        "weights that are not zero",
+        lambda la: la.nonzeros,
+        lambda m: m.nonzeros,
+        lambda info, _exported: info.parameters,
+    ),
+}
+
+#: The kind whose limit is a loss of accuracy in points: the smallest file within it is sought.
+DROP = "drop"
+
+KINDS = (*METERS, DROP)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A budget.
+
+    Attributes:
+        kind: one of `KINDS`.
+        limit: the share of the original that may be spent (0..1); with ``drop`` the points that may be lost, in the
+            metric's own unit.
+    """
+
+    kind: str
+    limit: float
+
+    @property
+    def meter(self) -> Meter:
+        """What is counted; a loss of accuracy is bought with bytes."""
+        return METERS["size" if self.kind == DROP else self.kind]
+
+
+def parse_target(text: str) -> Target:
+    """Reads a target such as ``size=0.25``.
+
+    Raises:
+        SearchError: it is none, or out of range.
+    """
+    kind, separator, number = (part.strip() for part in text.partition("="))
+    if not separator or kind not in KINDS:
+        raise SearchError(
+            f"--target: '{text}' is no target; give one such as size=0.25; kinds: {', '.join(KINDS)}."
+            f"{did_you_mean(kind, KINDS)}"
+        )
+    try:
+        limit = float(number)
+    except ValueError:
+        raise SearchError(f"--target: '{number}' is no number.") from None
+    return checked_target(Target(kind, limit))
+
+
+def checked_target(target: Target) -> Target:
+    """The target itself.
+
+    Raises:
+        SearchError: its limit is out of range.
+    """
+    if target.kind == DROP and not target.limit >= 0:
+        raise SearchError(f"--target: drop={target.limit:g}: the points that may be lost cannot be negative.")
+    if target.kind != DROP and not 0 < target.limit <= 1:
+        raise SearchError(
+            f"--target: {target.kind}={target.limit:g}: give the share of the original that may remain, above 0 and at "
+            "most 1."
+        )
+    return target

@@ -1,0 +1,139 @@
+"""Searching with distortions that really add up, and with ones that do not."""
+
+import pytest
+
+from studio.errors import SearchError
+from studio.evaluation.sensitivity import Scan
+from studio.models.layer import ModelInfo
+from studio.progress import Cancelled, Progress
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings
+from studio.search.model import AdditiveModel
+from studio.search.outcome import FrontierPoint, SearchOutcome
+from studio.search.problem import Problem
+from studio.search.run import search
+from studio.search.target import Target, parse_target
+from tests.search.conftest import NAMES, Additive, bits, rank
+
+
+def problem(info: ModelInfo, kind: str, limit: float, base: Recipe | None = None) -> Problem:
+    return Problem(info, base or Recipe(), info.bytes, Target(kind, limit))
+
+
+@pytest.fixture
+def eighth(info: ModelInfo, scan: Scan, measure: Additive) -> SearchOutcome:
+    return search(problem(info, "size", 0.125), scan, measure)
+
+
+def test_what_is_found_fits_and_beats_treating_all_layers_alike(eighth: SearchOutcome, info: ModelInfo):
+    assert eighth.best.bytes <= 0.125 * info.bytes
+    assert eighth.uniform is not None
+    assert eighth.uniform.bytes <= 0.125 * info.bytes
+    assert eighth.best.kind == "search"
+    assert eighth.best.rank < eighth.uniform.rank
+    assert eighth.best.drop is not None
+    assert eighth.original is not None
+    assert eighth.original.value == 90.0
+
+
+def test_the_layer_that_minds_least_gives_most(eighth: SearchOutcome, info: ModelInfo):
+    shares = {}
+    for layer in info.layers:
+        chosen = eighth.best.recipe.settings_for(layer).rank
+        shares[layer.name] = 1.0 if chosen is None or chosen.parameters is None else chosen.parameters
+    assert shares["d"] < shares["b"]
+    assert shares["b"] == 1.0
+
+
+def test_locked_and_kept_layers_stay_as_they_are(info: ModelInfo, scan: Scan, measure: Additive):
+    base = Recipe().with_layer("d", bits(8)).with_locks(["d"]).with_layer("c", LayerSettings(keep=True))
+    found = search(problem(info, "size", 0.5, base), scan, measure)
+    for recipe in (*measure.asked, *(point.recipe for point in found.frontier)):
+        assert recipe.settings_for(info.layer("d")) == bits(8)
+        assert recipe.settings_for(info.layer("c")) == LayerSettings(keep=True)
+        assert recipe.locked(info.layers) == {"d"}
+    assert found.best.bytes <= 0.5 * info.bytes
+
+
+def test_a_budget_out_of_reach_names_the_least(info: ModelInfo, scan: Scan, measure: Additive):
+    with pytest.raises(SearchError, match=r"size=0\.01 cannot be reached: the least is ([\d,]+) bytes") as error:
+        search(problem(info, "size", 0.01), scan, measure)
+    assert not measure.asked
+    least = float(str(error.value).split("size=")[2].split(" ")[0])
+    assert search(problem(info, "size", least), scan, measure).best.spent <= least
+
+
+def test_a_layer_that_minds_more_in_company_is_swapped(info: ModelInfo, scan: Scan, measure: Additive):
+    first = AdditiveModel(problem(info, "size", 0.1), scan).solve(0.1 * info.bytes)
+    assert first is not None
+    measure.multiply = {"d": 40.0}  # the scan, of each layer alone, cannot tell
+    found = search(problem(info, "size", 0.1), scan, measure)
+    assert found.best.recipe != first.recipe
+    assert measure.distortion(found.best.recipe) < measure.distortion(first.recipe)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("macs", 0.6), ("nonzeros", 0.4)])
+def test_other_budgets_are_kept_too(info: ModelInfo, scan: Scan, measure: Additive, kind: str, limit: float):
+    task = problem(info, kind, limit)
+    found = search(task, scan, measure)
+    assert task.spent(found.best.recipe, task.widest(found.best.recipe)) <= limit * task.original
+    assert found.best.spent <= limit
+
+
+def test_half_a_point_buys_the_smallest_file_within_it(info: ModelInfo, scan: Scan, measure: Additive):
+    found = search(problem(info, "drop", 0.5), scan, measure)
+    assert found.best.drop is not None
+    assert found.best.drop.value <= 0.5
+    worse = [p for p in found.frontier if p.kind == "search" and p.drop is not None and p.drop.value > 0.5]
+    assert all(point.bytes < found.best.bytes for point in worse)
+    assert found.best.bytes < 0.2 * info.bytes
+
+
+def test_points_are_told_as_expected_and_then_as_measured(info: ModelInfo, scan: Scan, measure: Additive):
+    told, progress = list[FrontierPoint](), list[Progress]()
+    found = search(problem(info, "size", 0.125), scan, measure, report=progress.append, publish=told.append)
+    first = {point.key: told.index(point) for point in told if not point.is_measured}
+    measured = [number for number, point in enumerate(told) if point.is_measured]
+    assert {told[number].key for number in measured} == {point.key for point in found.frontier if point.is_measured}
+    assert all(first.get(told[number].key, -1) < number for number in measured)
+    assert len(first) >= 10
+    assert {now.total for now in progress} == {progress[0].total}
+    assert [now.done for now in progress] == sorted(now.done for now in progress)
+
+
+def test_cancelling_ends_it_between_two_measurements(info: ModelInfo, scan: Scan, measure: Additive):
+    def stop(now: Progress) -> None:
+        if now.done == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        search(problem(info, "size", 0.125), scan, measure, report=stop)
+    assert len(measure.asked) == 2
+
+
+def test_a_rank_is_taken_to_spend_what_its_most_expensive_form_does(info: ModelInfo):
+    task = problem(info, "size", 0.5)
+    recipe = task.recipe({name: rank(0.5) for name in NAMES})
+    assert set(task.widest(recipe)) == set(NAMES)
+    assert task.spent(recipe, task.widest(recipe)) >= task.spent(recipe, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size", "is no target"),
+        ("sise=0.5", "Did you mean 'size'"),
+        ("size=small", "'small' is no number"),
+        ("size=1.5", "above 0 and at most 1"),
+        ("size=nan", "above 0 and at most 1"),
+        ("drop=-1", "cannot be negative"),
+    ],
+)
+def test_a_target_that_means_nothing_is_one_clear_line(text: str, message: str):
+    with pytest.raises(SearchError, match=message):
+        parse_target(text)
+
+
+def test_a_target_is_a_kind_and_a_number():
+    assert parse_target("size = 0.25") == Target("size", 0.25)
+    assert parse_target("drop=0.5") == Target("drop", 0.5)
