@@ -24,6 +24,9 @@ STAMP = VENV / "setup.stamp"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 PREFERRED = ("3.12", "3.13", "3.11")
 
+#: Processes of the test suite; one that computes leaves its threads little more than a core.
+PROCESSES = min(4, os.cpu_count() or 2)
+
 #: Libraries whose Debian package is not named after them by the rule of `debian_package`.
 PACKAGES_BY_LIBRARY = {
     "libglib-2.0.so.0": "libglib2.0-0",
@@ -226,7 +229,8 @@ def test(arguments: list[str]) -> int:
     # a failed check is told before pytest starts, so that pytest's summary is what a reader finds at the end
     for step in failed:
         say(f"FAILED: {step}")
-    tests = tool(["pytest", *arguments], environment)
+    # a file's tests stay together: its fixtures are made once
+    tests = tool(["pytest", f"--numprocesses={PROCESSES}", "--dist=loadfile", *arguments], environment)
     return tests or (1 if failed else 0)
 
 
