@@ -3,8 +3,10 @@
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -59,7 +61,10 @@ _SAFETENSORS_DTYPES = {
 }  # fmt: skip
 
 #: What a damaged file raises while NumPy reads it.
-_DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError)
+_DAMAGED = (
+    ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError, TokenError,
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:

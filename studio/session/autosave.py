@@ -77,7 +77,7 @@ class Autosave:
             log.warning("%s cannot be restored: %s", self._path, error)
             return None
         files = filter(None, (saved.model, saved.skeleton))
-        return saved if saved.steps and all(Path(file).exists() for file in files) else None
+        return saved if saved.steps and all(map(_existing, files)) else None
 
     def clear(self) -> None:
         """Forgets the project: it was closed in order."""
@@ -85,4 +85,7 @@ class Autosave:
 
 
 def _existing(path: str | None) -> str | None:
-    return path if path is not None and Path(path).exists() else None
+    try:
+        return path if path is not None and Path(path).exists() else None
+    except OSError:  # no name that a file can have
+        return None
