@@ -32,7 +32,7 @@ def build_layer(
     """
     if settings.rank is None:
         stored = _store(fit.weight, fit.moment, settings, layer.weight.shape)
-        return compressed_like(layer, stored, fit.bias_for(stored()))
+        return compressed_like(layer, stored, fit.bias_for(stored()), settings.quantize)
     shape, W, H = tuple(layer.weight.shape), fit.weight[0], None if fit.moment is None else fit.moment[0]
     if factorization is not None:
         chosen = _factors(W, H, shape, factorization)
@@ -42,7 +42,8 @@ def build_layer(
         chosen = min(tried, key=lambda factors: factors.error(W, H)) if len(tried) > 1 else tried[0]
     stored_factors = _stored_factors(chosen, W, H, settings)
     weight = chained([stored() for stored in stored_factors])
-    return factored_like(layer, chosen.factorization.form, stored_factors, fit.bias_for(weight))
+    form = chosen.factorization.form
+    return factored_like(layer, form, stored_factors, fit.bias_for(weight), settings.quantize)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from studio.analysis.inputs import HasRows
 from studio.compression.stored import StoredWeight
 from studio.models.convolution import Conv, padding_amounts
 from studio.recipe.factorization import PARTS, Factorization, Form, carrier
+from studio.recipe.settings import Product, QuantizeSettings
 
 
 class CompressedLayer(nn.Module):
@@ -31,15 +32,28 @@ class CompressedLayer(nn.Module):
 
 
 class CompressedLinear(CompressedLayer):
-    """``x Wᵀ + b`` with a stored weight ``[out, in]``."""
+    """``x Wᵀ + b`` with a stored weight ``[out, in]``.
 
-    def __init__(self, stored: StoredWeight, bias: Tensor | None) -> None:
+    Args:
+        stored: the weight.
+        bias: ``[out]`` or None.
+        product: how the exported file multiplies.
+        input_block: inputs that are rounded with one scale, where `product` rounds them.
+    """
+
+    def __init__(
+        self, stored: StoredWeight, bias: Tensor | None, product: Product = "portable", input_block: int = 0
+    ) -> None:
         super().__init__()
         self.stored = stored
         self.bias = _parameter(bias)
+        self.product: Product = product
+        self.input_block = input_block
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., in]`` to ``[..., out]``."""
+        if self.product == "onnxruntime_int8":
+            x = torch.ops.studio.round_blocks(x, self.input_block)
         return F.linear(x, self.stored(), self.bias)
 
     def effective_weight(self) -> Tensor:
@@ -152,14 +166,22 @@ def chained(weights: Sequence[Tensor]) -> Tensor:
     return product
 
 
-def compressed_like(layer: HasRows, stored: StoredWeight, bias: Tensor | None) -> CompressedLayer:
-    """A layer that does with `stored` and `bias` what `layer` does with its own."""
+def compressed_like(
+    layer: HasRows, stored: StoredWeight, bias: Tensor | None, quantize: QuantizeSettings | None = None
+) -> CompressedLayer:
+    """A layer that does with `stored` and `bias` what `layer` does with its own, multiplying as `quantize` says."""
     if isinstance(layer, nn.Linear):
-        return CompressedLinear(stored, bias)
+        return _linear(stored, bias, quantize)
     return CompressedConv(stored, bias, layer.stride, _padding(layer), layer.dilation, layer.groups)
 
 
-def factored_like(layer: HasRows, form: Form, factors: Sequence[StoredWeight], bias: Tensor | None) -> Factored:
+def factored_like(
+    layer: HasRows,
+    form: Form,
+    factors: Sequence[StoredWeight],
+    bias: Tensor | None,
+    quantize: QuantizeSettings | None = None,
+) -> Factored:
     """A layer that does with the product of factors what `layer` does with its weight.
 
     Args:
@@ -167,10 +189,11 @@ def factored_like(layer: HasRows, form: Form, factors: Sequence[StoredWeight], b
         form: how the factors split the weight; it says which of them moves along which axis (`carrier`).
         factors: of the shapes of `Factorization.shapes`.
         bias: ``[out]``, which the last factor adds.
+        quantize: how linear factors are multiplied by.
     """
     biases = [None] * (len(factors) - 1) + [bias]
     if isinstance(layer, nn.Linear):
-        return Factored(form, [CompressedLinear(*pair) for pair in zip(factors, biases, strict=True)])
+        return Factored(form, [_linear(*pair, quantize) for pair in zip(factors, biases, strict=True)])
     padding = _padding(layer)
     parts = list[CompressedLayer]()
     for i, (factor, own) in enumerate(zip(factors, biases, strict=True)):
@@ -180,6 +203,12 @@ def factored_like(layer: HasRows, form: Form, factors: Sequence[StoredWeight], b
         padded = padding if isinstance(padding, str) else tuple(p * m for p, m in zip(padding, mine, strict=True))
         parts.append(CompressedConv(factor, own, moved, padded, spread, 1))
     return Factored(form, parts)
+
+
+def _linear(stored: StoredWeight, bias: Tensor | None, quantize: QuantizeSettings | None) -> CompressedLinear:
+    if quantize is None:
+        return CompressedLinear(stored, bias)
+    return CompressedLinear(stored, bias, quantize.product_of(stored.shape), quantize.group_size)
 
 
 def _padding(layer: Conv) -> tuple[int, ...] | str:

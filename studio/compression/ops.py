@@ -71,6 +71,36 @@ def _(half: Tensor) -> Tensor:
     return torch.empty(half.shape, dtype=torch.float32, device=half.device)
 
 
+@torch.library.custom_op("studio::round_blocks", mutates_args=())
+def round_blocks(x: Tensor, block_size: int) -> Tensor:
+    """Inputs as ONNX Runtime's ``MatMulNBits`` rounds them to 8 bits (``accuracy_level`` 4): symmetric, by block.
+
+    The scale of a block is its largest value by 127. Gradients pass straight through.
+
+    Args:
+        x: ``[..., n]``.
+        block_size: neighbours along the last axis that share a scale; the last block may be shorter.
+    """
+    columns = x.shape[-1]
+    blocks = torch.nn.functional.pad(x, (0, -columns % block_size)).reshape(*x.shape[:-1], -1, block_size)
+    largest = blocks.abs().amax(-1, keepdim=True)
+    inverse = torch.where(largest > 0, 127 / largest, 0.0)
+    rounded: Tensor = (blocks * inverse).round() * (largest / 127)
+    return rounded.flatten(-2)[..., :columns].contiguous()
+
+
+@round_blocks.register_fake
+def _(x: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _all_through(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG001
+    return gradient, None
+
+
+round_blocks.register_autograd(_all_through)
+
+
 @torch.library.custom_op("studio::quantize_dequantize", mutates_args=())
 def quantize_dequantize(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
     """Every value at the nearest of 256 levels, as ONNX `QuantizeLinear` and `DequantizeLinear` in a row give it.

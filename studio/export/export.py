@@ -14,7 +14,7 @@ from studio.export.verify import check, compare
 from studio.files import write_atomically
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import model_cost
-from studio.recipe.rounding import integer_layers, rounded_layers
+from studio.recipe.rounding import integer_layers, nbits_layers, rounded_layers
 
 __all__ = ["export", "measure_export_size"]
 
@@ -65,7 +65,7 @@ def export(
             seed,
             report,
         )
-        check(comparison, predicted, after, rounded=bool(rounded_layers(compressed.settings)))
+        check(comparison, predicted, after, rounded=_rounds(compressed))
         reports.append(
             ExportReport(
                 out=str(out),
@@ -88,3 +88,9 @@ def export(
     except OSError as error:
         raise ExportError(f"{out}: cannot be written: {error.strerror or error}.") from error
     return reports[0]
+
+
+def _rounds(compressed: CompressedModel) -> bool:
+    """Whether the file rounds what its layers read, so that a last bit may decide between two levels."""
+    products = nbits_layers(compressed.model.info.layers, compressed.settings).values()
+    return bool(rounded_layers(compressed.settings)) or "onnxruntime_int8" in products

@@ -16,8 +16,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import fx
 
 import studio
+from studio.compression.modules import CompressedLinear
 from studio.errors import ExportError
 from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
+from studio.export.onnx_nbits import write_product
 from studio.export.onnx_weights import (
     guard_bias,
     has_float_weight,
@@ -30,6 +32,7 @@ from studio.export.onnx_weights import (
 from studio.export.translate import TRANSLATIONS
 from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.model import DEFAULT_SIZE, example_inputs
+from studio.recipe.settings import Product
 
 #: First version with int4 and with scales for blocks.
 OPSET = 21
@@ -59,7 +62,8 @@ def onnx_bytes(
         ExportError: an operator has no form in ONNX, or the file would be too large.
     """
     model = _exported(graph, info, free_size)
-    _tidy(model, {layer.name: layer for layer in info.layers}, graph.state_dict().keys(), integer)
+    products = {path: module.product for path, module in graph.named_modules() if isinstance(module, CompressedLinear)}
+    _tidy(model, {layer.name: layer for layer in info.layers}, graph.state_dict().keys(), integer, products)
     proto = ir.to_proto(model)
     if proto.ByteSize() > _LIMIT:
         raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.")
@@ -140,7 +144,13 @@ def _not_about_torchvision(record: logging.LogRecord) -> bool:
     return "torchvision is not installed" not in record.getMessage()
 
 
-def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[str], integer: Collection[str]) -> None:
+def _tidy(
+    model: ir.Model,
+    layers: Mapping[str, Layer],
+    parameters: Collection[str],
+    integer: Collection[str],
+    products: Mapping[str, Product],
+) -> None:
     """Leaves nothing in the file but what runs, under names that tell where it belongs."""
     graph = model.graph
     places = {node: place_of(node, layers) for node in graph}
@@ -150,6 +160,10 @@ def _tidy(model: ir.Model, layers: Mapping[str, Layer], parameters: Collection[s
         place = places[stored.start]
         if place is None:
             raise ValueError(f"{stored.start.name}: a stored weight outside the model's layers")
+        product = products.get(place.part, "portable")
+        if product != "portable":
+            places[write_product(graph, stored, place.part, product)] = place
+            continue
         written = write_out(graph, stored, names.unique(f"{place.part}.weight"), place.layer in integer)
         named.update(written)
         places.update(dict.fromkeys(written, place))

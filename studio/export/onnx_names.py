@@ -15,7 +15,10 @@ import onnx_ir as ir
 from studio.recipe.factorization import PARTS
 
 #: Nodes that do a layer's work and bear its name, and which of their inputs is its weight.
-_WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "Gather": 0}
+_WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "MatMulNBits": 1, "Gather": 0}
+
+#: What the inputs of a product with stored integers are called, from its weight on.
+_NBITS_INPUTS = ("quantized", "scale", "zero_point")
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -114,6 +117,8 @@ def _parameter_names(node: ir.Node, place: Place | None, keep: Collection[str]) 
             continue
         if place is None:
             yield value, (value.name if value.name in keep else None) or f"{node.name}.{position}"
+        elif node.op_type == "MatMulNBits" and position <= len(_NBITS_INPUTS):
+            yield value, f"{place.part}.weight_{_NBITS_INPUTS[position - 1]}"
         elif position == _WEIGHT_INPUT.get(node.op_type):
             yield value, f"{place.part}.weight"
         elif is_bias(node, position):
@@ -129,7 +134,7 @@ def _output_names(node: ir.Node, places: Places) -> Iterator[tuple[ir.Value, str
         if place is None:
             name = str(node.name)
         elif place in users:
-            name = f"{place.layer}.{node.op_type}"
+            name = f"{place.layer}.{node.op_type.removesuffix('NBits')}"  # as long as that of floats
         else:
             name = place.part if place.layer in {user.layer for user in users if user} else place.layer
         yield value, f"{name}.{position}" if position else name
@@ -137,4 +142,6 @@ def _output_names(node: ir.Node, places: Places) -> Iterator[tuple[ir.Value, str
 
 def is_bias(node: ir.Node, position: int) -> bool:
     """Whether a layer's node takes its bias as the input at `position`."""
+    if node.op_type == "MatMulNBits":
+        return position == 5
     return node.op_type == "Add" or (node.op_type in ("Conv", "ConvTranspose", "Gemm") and position == 2)

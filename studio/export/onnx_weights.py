@@ -48,6 +48,22 @@ class Stored:
         yield node
 
 
+@dataclass(frozen=True)
+class Integers:
+    """Stored integers ``[out, n]`` of so many `bits`, with scales and the zero points of those that have any."""
+
+    q: NDArray[np.int8]
+    bits: int
+    scale: NDArray[np.generic]
+    zero_point: NDArray[np.int8] | None
+
+
+def integers_of(stored: Stored) -> Integers:
+    """What a stored weight that is no float consists of, as the layer holds it."""
+    q, bits = _integers(stored.start.inputs[0])
+    return Integers(q, bits, _array(stored.start.inputs[1]), _zero_point(stored.start))
+
+
 def stored_weights(graph: ir.Graph) -> list[Stored]:
     """Every stored weight of a graph fresh from the exporter."""
     return [_follow(node) for node in graph if node.op_type == "DequantizeLinear" and not is_rounded(node.outputs[0])]
@@ -114,9 +130,8 @@ def _cast(graph: ir.Graph, stored: Stored, name: str) -> list[ir.Node]:
 
 def _dequantized(graph: ir.Graph, stored: Stored, name: str, in_integers: bool) -> list[ir.Node]:
     """Integers with scales, and with `in_integers` the zero points and the bias that integer kernels ask for."""
-    q, bits = _integers(stored.start.inputs[0])
-    scale = _array(stored.start.inputs[1])
-    zero_point = _zero_point(stored.start)
+    integers = integers_of(stored)
+    q, bits, scale, zero_point = integers.q, integers.bits, integers.scale, integers.zero_point
     block_size = stored.start.attributes.get_int("block_size", 0)
     axis = 1 if block_size else 0
     if stored.turned:

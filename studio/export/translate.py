@@ -35,6 +35,11 @@ def _widen(half: Any) -> Any:
     return op.DequantizeLinear(half, one)
 
 
+def _round_blocks(x: Any, block_size: int) -> Any:  # noqa: ARG001 (as in the operator)
+    """``studio::round_blocks``, which the file's ``MatMulNBits`` does by itself."""
+    return op.Identity(x)
+
+
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """``aten::linear``, where without a bias always as MatMul, so that a factor costs the same for any input.
 
@@ -61,6 +66,7 @@ def _sort(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.studio.dequantize.default: _dequantize,
     torch.ops.studio.widen.default: _widen,
+    torch.ops.studio.round_blocks.default: _round_blocks,
     torch.ops.studio.quantize_dequantize.default: _quantize_dequantize,
     torch.ops.aten.linear.default: _linear,
     torch.ops.aten.sort.stable: _sort,

@@ -112,6 +112,38 @@ def matmul(bench: Workbench, op: Operator) -> Any:
     return result
 
 
+@LAYERS("com.microsoft.MatMulNBits")
+def matmul_nbits(bench: Workbench, op: Operator) -> Any:
+    """ONNX Runtime's product with four-bit weights is a linear layer with the weight that they stand for.
+
+    That it may round the layer's inputs too (``accuracy_level`` 4) is left out.
+    """
+    packed, scale, zeros = (bench.constant(op, i) for i in (1, 2, 3))
+    if packed is None or scale is None or op.get("bits", 4) != 4 or bench.value(op, 4) is not None:
+        raise op.refuse("only constant weights of four bits in their own order are supported")
+    out, columns, blocks = op.get("N", 0), op.get("K", 0), packed.shape[1]
+    zero_point: Any = 8
+    if zeros is not None:
+        zero_point = _halves(zeros.reshape(out, -1))[:, :blocks, None]
+    levels = _halves(packed.flatten(1)).reshape(out, blocks, -1) - zero_point
+    weight = (levels.float() * scale.reshape(out, blocks, 1)).flatten(1)[:, :columns]
+    name = op.inputs[1].replace(".weight_quantized", ".weight")
+    bias = bench.constant(op, 5)
+    if bias is not None:
+        return _linear(bench, op, weight, bias, name, op.inputs[5])
+    add, bias_name = _added_vector(bench, op, out)
+    if add is None:
+        return _linear(bench, op, weight, None, name, "")
+    result = _linear(bench, op, weight, bench.constant(add, add.inputs.index(bias_name)), name, bias_name)
+    bench.set(add.outputs[0], result)
+    return result
+
+
+def _halves(packed: torch.Tensor) -> torch.Tensor:
+    """The unsigned four-bit integers of bytes ``[out, n]``, the lower half first, ``[out, 2 n]``."""
+    return torch.stack((packed & 0xF, packed >> 4), -1).flatten(1).to(torch.int16)
+
+
 @LAYERS("BatchNormalization")
 def batch_norm(bench: Workbench, op: Operator) -> Any:
     """Normalises each channel by the running mean and variance of training."""

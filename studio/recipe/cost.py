@@ -17,9 +17,9 @@ from studio.recipe.factorization import PARTS, Factorization, budget, candidates
 from studio.recipe.packed import Stored, metadata_size, stored_weight
 from studio.recipe.protobuf import field_size, node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
-from studio.recipe.rounding import guarded_layers, rounded_layers, rounded_sites, runs_in_integers
+from studio.recipe.rounding import guarded_layers, nbits_layers, rounded_layers, rounded_sites, runs_in_integers
 from studio.recipe.settings import CONTAINER_BITS, LayerSettings, PruneSettings, QuantizeSettings
-from studio.recipe.stored_size import stored_size
+from studio.recipe.stored_size import domain_size, product_size, stored_size
 
 _FLOAT = 4
 
@@ -83,6 +83,7 @@ def model_cost(info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorizat
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
     size += _sites_size(info, rounded_sites(info.operators, rounded_layers(settings)))
     size += sum(_guarded_bias_added(narrowed[name]) for name in guarded_layers(info.operators, settings))
+    size += domain_size() if nbits_layers(info.layers, settings) else 0
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)
     zeros = sum(cost.parameters - cost.nonzeros for cost in costs.values())
     return ModelCost(
@@ -136,9 +137,19 @@ def _bytes_in_network(
     """Bytes of a changed layer in an ONNX file."""
     before = tensor_size(f"{layer.name}.weight", layer.shape, _FLOAT * prod(layer.shape))
     integer = runs_in_integers(settings)
-    stored = sum(stored_size(name, shape, settings.quantize, integer) for name, shape in shapes.items())
+    stored = sum(_part_size(layer, name, shape, settings, integer) for name, shape in shapes.items())
     stored += _integer_bias_added(layer) if integer and _has_own_bias(layer) else 0
     return layer.bytes + stored - before + (_nodes_added(layer, factors) if factors is not None else 0)
+
+
+def _part_size(layer: Layer, name: str, shape: tuple[int, ...], settings: LayerSettings, integer: bool) -> int:
+    """Bytes of the weight of a layer or of a factor, and what its node takes more than that of floats."""
+    chosen = settings.quantize
+    if chosen is None or chosen.product_of(shape) == "portable":
+        return stored_size(name, shape, chosen, integer)
+    last = name != f"{layer.name}.{PARTS[0]}.weight"
+    own_bias = f"{layer.name}.bias" if last and _has_own_bias(layer) else None
+    return product_size(name.removesuffix(".weight"), shape, chosen, own_bias)
 
 
 def _bytes_alone(
@@ -307,8 +318,12 @@ def _notes(
     if settings.quantize:
         if settings.quantize.weight_bits == 16:
             yield "runtimes widen 16-bit weights to 32 bits when they load the file: only the file shrinks"
+        elif settings.quantize.product_of(layer.shape) != "portable":
+            yield from _product_notes(settings.quantize)
         elif not runs_in_integers(settings):
             yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
+        if settings.quantize.product != "portable" and settings.quantize.product_of(layer.shape) == "portable":
+            yield "MatMulNBits takes linear layers with 4-bit groups of 16, 32, 64, 128 or 256: not this one"
         if settings.quantize.activation_bits and not runs_in_integers(settings):
             yield "only whole layers with symmetric 8-bit weights without groups run in integers"
         bits = settings.quantize.weight_bits
@@ -319,6 +334,12 @@ def _notes(
             yield f"a row holds only {columns} weights: one group is the whole row, as with channels"
     if size > layer.bytes and not larger:
         yield "the layer is so small that names and scales take more bytes than its weights save"
+
+
+def _product_notes(settings: QuantizeSettings) -> Iterator[str]:
+    yield "ONNX Runtime alone runs this form; it reads the weights in 4 bits, in memory too"
+    if settings.product == "onnxruntime_int8":
+        yield f"it rounds the layer's inputs to 8 bits, every {settings.group_size} with one scale, as the preview does"
 
 
 def _pruning_notes(prune: PruneSettings, zeros: int, columns: int) -> Iterator[str]:

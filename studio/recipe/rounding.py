@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from studio.models.layer import IntegerOperator
-from studio.recipe.settings import LayerSettings
+from studio.models.layer import IntegerOperator, Layer
+from studio.recipe.settings import LayerSettings, Product
 
 
 def rounded_layers(settings: Mapping[str, LayerSettings]) -> set[str]:
@@ -49,6 +49,13 @@ def guarded_layers(operators: Iterable[IntegerOperator], settings: Mapping[str, 
         for one in operators
         if one.layer is not None and one.inputs[0] in rounded and _has_float_weight(settings[one.layer])
     }
+
+
+def nbits_layers(layers: Iterable[Layer], settings: Mapping[str, LayerSettings]) -> dict[str, Product]:
+    """Layers that are written as ONNX Runtime's own products, and as which."""
+    chosen = ((layer, settings[layer.name].quantize) for layer in layers if layer.name in settings)
+    products = {layer.name: quantize.product_of(layer.shape) for layer, quantize in chosen if quantize is not None}
+    return {name: product for name, product in products.items() if product != "portable"}
 
 
 def _has_float_weight(settings: LayerSettings) -> bool:

@@ -4,7 +4,7 @@ The metadata (title, description, range, unit) feeds the recipe check, the edito
 Settings are applied in the fixed order channels → rank → sparsity (on what is then stored) → quantization.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -29,6 +29,11 @@ Ratio = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
 CONTAINER_BITS: Mapping[int, int] = {16: 16, 8: 8, 4: 4, 3: 4, 2: 4}
 
 FloatFormat = Literal["fp16", "bf16"]
+
+Product = Literal["portable", "onnxruntime", "onnxruntime_int8"]
+
+#: Groups that ONNX Runtime's ``MatMulNBits`` takes.
+NBITS_GROUPS = (16, 32, 64, 128, 256)
 
 #: The fields of `PruneSettings` that go with each pattern.
 PATTERN_FIELDS: Mapping[str, tuple[str, ...]] = {"unstructured": ("ratio",), "n_m": ("n", "m")}
@@ -184,6 +189,20 @@ class QuantizeSettings(Settings):
         description="Zero lies in the middle of the levels; off, each scale has a zero point of its own, which serves "
         "few bits and weights that lie to one side, and keeps the layer from running in integers (not with 16 bits).",
     )
+    product: Product = Field(
+        default="portable",
+        title="Product",
+        description="What multiplies by a linear layer's weight: any runtime, or ONNX Runtime's MatMulNBits, exactly "
+        "or with the inputs rounded to 8 bits by group, which is fast (only with 4 bits and less in groups of 16, 32, "
+        "64, 128 or 256).",
+        json_schema_extra={
+            "labels": {
+                "portable": "any runtime",
+                "onnxruntime": "ONNX Runtime, exact",
+                "onnxruntime_int8": "ONNX Runtime, 8-bit inputs",
+            }
+        },
+    )
     activation_bits: Literal[8] | None = Field(
         default=None,
         title="Activations",
@@ -215,6 +234,11 @@ class QuantizeSettings(Settings):
     def grouped(self) -> bool:
         """Whether integers share their scales by group."""
         return self.weight_bits < 16 and self.granularity == "group"
+
+    def product_of(self, shape: Sequence[int]) -> Product:
+        """How a weight ``[out, in, *kernel]`` is multiplied by: what `product` comes to where it cannot be had."""
+        fits = CONTAINER_BITS[self.weight_bits] == 4 and self.grouped and self.group_size in NBITS_GROUPS
+        return self.product if fits and len(shape) == 2 else "portable"
 
 
 class LayerSettings(Settings):

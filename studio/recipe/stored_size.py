@@ -1,9 +1,16 @@
 """Bytes of stored weights in an exported file, in the forms that `studio.export.onnx_weights` writes."""
 
+from collections.abc import Mapping
 from math import ceil, prod
 
-from studio.recipe.protobuf import node_size, tensor_size
-from studio.recipe.settings import CONTAINER_BITS, QuantizeSettings
+from studio.recipe.protobuf import field_size, node_size, number_size, tensor_size
+from studio.recipe.settings import CONTAINER_BITS, Product, QuantizeSettings
+
+#: Domain of ONNX Runtime's own operators.
+NBITS_DOMAIN = "com.microsoft"
+
+#: What ``MatMulNBits`` computes with.
+ACCURACY_LEVEL: Mapping[Product, int] = {"onnxruntime": 1, "onnxruntime_int8": 4}
 
 _FLOAT = 4
 _INT64 = 8
@@ -48,6 +55,42 @@ def _integer_size(name: str, shape: tuple[int, ...], settings: QuantizeSettings,
         size += tensor_size(f"{name}_shape", (len(shape),), _INT64 * len(shape))
         size += node_size(f"{name}_reshape", "Reshape", (matrix, f"{name}_shape"), name, {})
     return size
+
+
+def product_size(part: str, shape: tuple[int, ...], settings: QuantizeSettings, bias: str | None) -> int:
+    """Bytes of ``MatMulNBits`` with its weight, less those of the node in whose place it stands.
+
+    As `studio.export.onnx_nbits` writes it.
+
+    Args:
+        part: path of the layer or factor.
+        shape: of the weight, ``[out, in]``.
+        settings: how it is rounded.
+        bias: name of the bias that the node adds itself.
+    """
+    out, columns = shape
+    blocks = ceil(columns / settings.group_size)
+    name, given = f"{part}.weight", "x"
+    inputs = [given, f"{name}_quantized", f"{name}_scale"]
+    size = tensor_size(inputs[1], (out, blocks, settings.group_size // 2), out * blocks * settings.group_size // 2)
+    size += tensor_size(inputs[2], (out, blocks), _FLOAT * out * blocks)
+    if not settings.symmetric:
+        inputs.append(f"{name}_zero_point")
+        size += tensor_size(inputs[3], (out, ceil(blocks / 2)), out * ceil(blocks / 2))
+    if bias is not None:
+        inputs += [""] * (5 - len(inputs)) + [bias]
+    level = ACCURACY_LEVEL[settings.product]
+    attributes = {"K": columns, "N": out, "bits": 4, "block_size": settings.group_size, "accuracy_level": level}
+    size += node_size(part, "MatMulNBits", inputs, part, attributes) + field_size(len(NBITS_DOMAIN))
+    plain = (given, name) if bias is None else (given, name, bias)
+    kind, old = ("MatMul", dict[str, int]()) if bias is None else ("Gemm", {"transB": 1})
+    before = node_size(part, kind, plain, part, old)
+    return size - before
+
+
+def domain_size() -> int:
+    """Bytes that a file takes to say that it uses ONNX Runtime's own operators."""
+    return field_size(field_size(len(NBITS_DOMAIN)) + number_size(1))
 
 
 def _packed(count: int, settings: QuantizeSettings) -> int:
