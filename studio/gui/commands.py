@@ -9,7 +9,9 @@ from studio.errors import StudioError
 from studio.gui.actions import Command
 from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, WEIGHTS, ask_open, ask_save
 from studio.gui.latency_card import LatencyDialog
+from studio.gui.search_dialog import SearchDialog
 from studio.gui.text import sentence
+from studio.gui.theme import Theme
 from studio.resources import Sample
 from studio.session.session import Session
 
@@ -22,11 +24,17 @@ class Commands:
     Args:
         window: the parent of dialogs.
         session: what is acted on.
+        theme: colours of dialogs.
         say: shows an error in one line.
+
+    Attributes:
+        searching: the dialog of searches, once it was opened.
     """
 
-    def __init__(self, window: QMainWindow, session: Session, say: Callable[[str], object]) -> None:
+    def __init__(self, window: QMainWindow, session: Session, theme: Theme, say: Callable[[str], object]) -> None:
         self._window = window
+        self._theme = theme
+        self.searching: SearchDialog | None = None
         self._session = session
         self._say = say
 
@@ -86,6 +94,14 @@ class Commands:
         """Keeps the present state as a variant."""
         kept = sum(variant.name.startswith("Variant") for variant in self._session.variants.all)
         self._session.keep_variant(f"Variant {kept + 1}")
+
+    def search(self) -> None:
+        """Opens the dialog of searches, the one that was open before."""
+        if self.searching is None:
+            self.searching = SearchDialog(self._session, self._theme, self._window)
+        self.searching.show()
+        self.searching.raise_()
+        self.searching.activateWindow()
 
     def measure_latency(self) -> None:
         """Asks for threads and batch, and times the present state."""
@@ -197,6 +213,16 @@ class Commands:
                 "Keep the present settings to compare with",
                 self.keep_variant,
                 self.why_no_model,
+            ),
+            Command(
+                "search",
+                "Edit",
+                "Search a &target …",
+                "Ctrl+G",
+                "Find the best recipe under a budget: a size, a loss of accuracy, an amount of arithmetic",
+                self.search,
+                lambda: self._why_not("scan"),
+                True,
             ),
             Command(
                 "latency",

@@ -100,7 +100,7 @@ def job_text(job: Job) -> str:
     if job.state is not JobState.RUNNING:
         return _STATES[job.state]
     parts = [job.progress.message] if job.progress and job.progress.message else [_STATES[job.state]]
-    left = job.points[-1].seconds_left if job.points else None
+    left = job.seconds_left
     if left is not None:
         parts.append(f"about {duration_text(left)} left")
     return "  ·  ".join(parts)

@@ -197,7 +197,10 @@ class LayerModel(QAbstractTableModel):
 
     def _chips(self, layer: Layer) -> str:
         project = self._session.project
-        return " · ".join(settings_chips(project.recipe.settings_for(layer))) if project is not None else ""
+        if project is None:
+            return ""
+        locked = ("locked",) if project.recipe.locked((layer,)) else ()
+        return " · ".join((*settings_chips(project.recipe.settings_for(layer)), *locked))
 
     def _drop(self, layer: Layer) -> Any:
         project = self._session.project

@@ -1,12 +1,12 @@
 """The window: where each panel stands, and which signals meet; everything else is in the panels and the session."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QCloseEvent
+from PySide6.QtGui import QAction, QCloseEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QPushButton, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from studio.export.report import ExportReport
@@ -23,6 +23,7 @@ from studio.gui.layer_table import LayerTable
 from studio.gui.notice import NoticeBar
 from studio.gui.options_section import OptionsSection
 from studio.gui.palette import CommandPalette
+from studio.gui.search_dialog import offer_text
 from studio.gui.selection import Selection
 from studio.gui.sensitivity_panel import SensitivityPanel
 from studio.gui.settings_panel import SettingsPanel
@@ -59,7 +60,7 @@ class MainWindow(QMainWindow):
         self._theme = theme
         self.selection = Selection()
         self.notice = NoticeBar()
-        self.commands = Commands(self, session, lambda text: self.notice.show_message(text, "bad"))
+        self.commands = Commands(self, session, theme, lambda text: self.notice.show_message(text, "bad"))
         viewing = view_commands(
             self._show_palette, self._find, self._show_page, self._choose_theme, self.commands.why_no_model
         )
@@ -74,7 +75,7 @@ class MainWindow(QMainWindow):
         session, theme, actions = self._session, self._theme, self.actions_table.by_name
         self.start_page = StartPage(samples)
         self.start_page.show_recent(session.preferences.recent)
-        self.summary = SummaryBar(session, actions["latency"], [actions["undo"], actions["redo"], actions["export"]])
+        self.summary = SummaryBar(session, actions["latency"], _offered(actions))
         self.layers = LayerTable(LayerModel(session), self.selection, theme)
         self.layer = LayerPanel(session, self.selection, theme)
         self.sensitivity = SensitivityPanel(session, self.selection, theme)
@@ -180,6 +181,7 @@ class MainWindow(QMainWindow):
             action = self.actions_table.by_name[name]
             action.setText(f"&{name.title()}" if history_label is None else f"&{name.title()}: {history_label}")
             action.setIconText(name.title())
+        self.actions_table.by_name["search"].setIconText("Target")
 
     def _show_opening(self, opening: bool) -> None:
         self.start_page.setEnabled(not opening)
@@ -195,6 +197,10 @@ class MainWindow(QMainWindow):
 
     def _finish_job(self, job: Job) -> None:
         """Shows the proof of an export, once."""
+        if job.kind == "search" and job.outcome is self._session.searches.outcome is not None:
+            dialog = self.commands.searching
+            if dialog is None or not dialog.isVisible():
+                self.notice.offer(offer_text(self._session), "Look at it", self.commands.search)
         if job.kind == "export" and job.state is JobState.DONE:
             report = cast("ExportReport", job.outcome)
             self.graph.show_exported(report.out)
@@ -230,6 +236,11 @@ class MainWindow(QMainWindow):
         dock.setWidget(widget)
         self.addDockWidget(area, dock)
         return dock
+
+
+def _offered(actions: Mapping[str, QAction]) -> list[QAction]:
+    """The commands that are buttons at the top."""
+    return [actions[name] for name in ("undo", "redo", "search", "export")]
 
 
 def _tabs(*pages: tuple[str, QWidget]) -> QTabWidget:

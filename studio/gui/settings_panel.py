@@ -54,6 +54,9 @@ class SettingsPanel(QScrollArea):
         self.keep = QCheckBox("&Keep as it is")
         self.keep.setToolTip(str(LayerSettings.model_fields["keep"].description))
         self.keep.clicked.connect(lambda on: self._edit("keep", on, merge=False))
+        self.lock = QCheckBox("&Lock against searches")
+        self.lock.setToolTip(str(LayerSettings.model_fields["locked"].description))
+        self.lock.clicked.connect(self._lock)
         self.sections = {name: self._section(name) for name in _FORMS}
         self._lay_out()
         selection.changed.connect(self._show)
@@ -73,7 +76,15 @@ class SettingsPanel(QScrollArea):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(8, 8, 12, 8)
         layout.setSpacing(8)
-        for widget in (self._title, self._detail, self._size, self.notes, self.keep, *self.sections.values()):
+        for widget in (
+            self._title,
+            self._detail,
+            self._size,
+            self.notes,
+            self.keep,
+            self.lock,
+            *self.sections.values(),
+        ):
             layout.addWidget(widget)
         layout.addStretch(1)
         self.setWidget(page)
@@ -97,6 +108,7 @@ class SettingsPanel(QScrollArea):
     def _show(self) -> None:
         layers = self._layers()
         self.keep.setEnabled(bool(layers))
+        self.lock.setEnabled(bool(layers))
         for section in self.sections.values():
             section.setVisible(bool(layers))
         self._show_head(layers)
@@ -104,17 +116,11 @@ class SettingsPanel(QScrollArea):
         if project is None or not layers:
             return
         chosen = {layer.name: project.settings(layer.name) for layer in layers}
-        self._show_keep([settings.keep for settings in chosen.values()])
+        locked = project.recipe.locked(layers)
+        _show_shared(self.keep, [settings.keep for settings in chosen.values()])
+        _show_shared(self.lock, [layer.name in locked for layer in layers])
         for name, section in self.sections.items():
             self._show_section(name, section, layers, chosen)
-
-    def _show_keep(self, kept: list[bool]) -> None:
-        """Partly checked where the layers differ; from there a click keeps them all."""
-        mixed = any(kept) and not all(kept)
-        self.keep.setTristate(mixed)
-        self.keep.setCheckState(
-            Qt.CheckState.PartiallyChecked if mixed else Qt.CheckState.Checked if kept[0] else Qt.CheckState.Unchecked
-        )
 
     def _show_head(self, layers: list[Layer]) -> None:
         self._show_notes(layers)
@@ -187,6 +193,11 @@ class SettingsPanel(QScrollArea):
         able = [layer for layer in self._layers() if layer.allows(name)]
         self._edit(name, self.sections[name].form.start(able) if on else None, merge=False)
 
+    def _lock(self, on: bool) -> None:
+        project, names = self._session.project, [layer.name for layer in self._layers()]
+        if project is not None and names:
+            self._session.searches.lock(project, names, on)
+
     def _edit(self, name: str, value: Any, *, merge: bool = True) -> None:
         """One edit of the session; those of one drag are one step."""
         needed = technique_of(name, value)
@@ -196,3 +207,12 @@ class SettingsPanel(QScrollArea):
         what = names[0] if len(names) == 1 else f"{len(names)} layers"
         key = f"{name}:{','.join(names)}" if merge else None
         self._session.edit_layers(names, f"{_VERBS[name]} {what}", merge=key, **{name: value})
+
+
+def _show_shared(box: QCheckBox, values: list[bool]) -> None:
+    """Partly checked where the layers differ; from there a click checks them all."""
+    mixed = any(values) and not all(values)
+    box.setTristate(mixed)
+    box.setCheckState(
+        Qt.CheckState.PartiallyChecked if mixed else Qt.CheckState.Checked if values[0] else Qt.CheckState.Unchecked
+    )

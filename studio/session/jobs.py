@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 from itertools import count
+from time import monotonic
 from typing import Any
 
 from psygnal import Signal
@@ -12,6 +13,9 @@ from studio.engine.door import Call, Engine, Lane
 from studio.engine.requests import Request
 from studio.progress import Progress
 from studio.session.asking import Asker, Dispatch
+
+#: Share of a job after which the time left can be told.
+_TELLING = 0.02
 
 
 class JobState(StrEnum):
@@ -30,7 +34,7 @@ class Job:
 
     Attributes:
         id: unique within the session.
-        kind: ``distill``, ``export`` or ``scan``.
+        kind: ``distill``, ``export``, ``scan`` or ``search``.
         title: what it does, for a person.
         state: where it stands.
         progress: the last progress, None before the first.
@@ -60,8 +64,25 @@ class Job:
         self.resumption = resumption
         self._done = done
         self._published = published
+        self._first: tuple[float, float] | None = None
         self._call: Call[Any] | None = None
         self._engine: Engine | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it still takes if it goes on as since it began or was resumed; None before that can be told."""
+        if self.points:
+            return self.points[-1].seconds_left
+        now = self.progress.fraction if self.progress is not None else None
+        if self._first is None or now is None or now - self._first[1] < _TELLING:
+            return None
+        return (monotonic() - self._first[0]) * (1 - now) / (now - self._first[1])
+
+    def follow(self, progress: Progress) -> None:
+        """Takes in how far it is."""
+        self.progress = progress
+        if self._first is None and progress.fraction is not None:
+            self._first = monotonic(), progress.fraction
 
     @property
     def is_running(self) -> bool:
@@ -166,6 +187,7 @@ class Jobs:
             job.error = self._explain(error)
             self._end(job, JobState.FAILED)
 
+        job._first = None
         job._engine = self._engines()
         job._call = Asker(job._engine, self._dispatch).ask(
             request,
@@ -182,7 +204,7 @@ class Jobs:
             self._end(job, JobState.PAUSED)
 
     def _progress(self, job: Job, progress: Progress) -> None:
-        job.progress = progress
+        job.follow(progress)
         self.changed.emit(job)
 
     def _point(self, job: Job, point: object) -> None:

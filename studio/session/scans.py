@@ -54,8 +54,7 @@ class Scans:
         """
         project.info.require("scan")
         key, source = _key(project), project.source(recipe=Recipe(options=project.recipe.options))
-        path = self._file(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.file_of(project)
         self.scan = _kept(path) or Scan(key=key)
         request = ScanLayers(source, _data(project), samples=SAMPLES, keep=str(path))
         return self._jobs.start(
@@ -66,6 +65,15 @@ class Scans:
             resumption=request,
             published=lambda point: self._add(key, point),
         )
+
+    def file_of(self, project: Project) -> Path:
+        """Where the project's scan is kept.
+
+        Raises:
+            StudioError: a data file is missing.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._file(_key(project))
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.json"

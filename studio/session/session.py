@@ -39,6 +39,7 @@ from studio.session.preview import PreviewLane
 from studio.session.project import Choice, Project
 from studio.session.recoveries import Recoveries
 from studio.session.scans import Scans
+from studio.session.searches import Searches
 from studio.session.variants import Variant, Variants
 
 #: What a failed call says when the engine's process died; the next request starts another.
@@ -94,6 +95,7 @@ class Session:
         self.jobs = Jobs(engines, dispatch, explain)
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.scans = Scans(folder, self.jobs)
+        self.searches = Searches(self.scans, self.jobs, lambda choice, label: self._choose(choice, label, None, []))
         self.variants = Variants()
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
@@ -149,6 +151,7 @@ class Session:
             self._autosave.write(project)
             self._costs.begin(project)
             self.scans.load(project)
+            self.searches.clear()
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
             self._announce("model", "data", "recipe")
             if not info.has_network:

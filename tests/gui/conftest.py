@@ -1,6 +1,7 @@
 """A session whose engine answers at once from a script: real widgets and a real session without torch."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from studio.engine.requests import (
     Preview,
     Request,
     ScanLayers,
+    Search,
     ViewSpectrum,
     ViewWeights,
 )
@@ -32,7 +34,9 @@ from studio.export.report import ExportReport
 from studio.gui.theme import Scheme, Theme
 from studio.models.layer import METHODS, OK, Layer, ModelInfo, Share, TensorSpec
 from studio.progress import silent
+from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings
+from studio.search.outcome import FrontierPoint, SearchOutcome
 from studio.session.session import Session
 
 SAMPLES = 1000
@@ -146,6 +150,11 @@ class ScriptedEngine:
                 publish(point)
             if not self.hold:
                 call.future.set_result(Scan(key=Path(request.keep or "").stem, points=tuple(scan_points())))
+        elif isinstance(request, Search):
+            for point in frontier(request):
+                publish(point)
+            if not self.hold:
+                call.future.set_result(search_outcome(request))
         else:
             call.future.set_result(answer(request))
         return call
@@ -183,6 +192,28 @@ def latency() -> Latency:
     now, original = Timing(0.5, 0.49, 0.51, 900), Timing(1.0, 0.98, 1.02, 500)
     layers = {"stem": 0.15, "head": 0.25}
     return Latency(now, original, Ratio(2.0, 1.9, 2.1), 1, 1, "ONNX Runtime 1", layers, layers, 0.1, 0.6)
+
+
+def frontier(request: Search) -> list[FrontierPoint]:
+    """Two points as expected, of which the smaller one is measured then, and one of all layers alike."""
+    eight, four = (LayerSettings(quantize=QuantizeSettings.model_validate({"weight_bits": n})) for n in (8, 4))
+    base = request.source.recipe
+    small, large = base.with_layer("head", four), base.with_layer("head", eight)
+    drop, alike = Measurement("top1", 0.4, 0.1, 0.8, SAMPLES), Measurement("top1", 1.5, 1.0, 2.2, SAMPLES)
+    top1 = [Measurement("top1", 98.4 - one.value, 97.0, 99.0, SAMPLES) for one in (drop, alike)]
+    expected = FrontierPoint("search", "25.0 %", small, 8000, 900, 0.25, 0.01, 0.6)
+    return [
+        expected,
+        FrontierPoint("search", "50.0 %", large, 16000, 900, 0.5, 0.001, 0.1),
+        replace(expected, metric=top1[0], drop=drop),
+        FrontierPoint("uniform", "4 bit", Recipe(default=four), 7900, 900, 0.25, 0.02, 1.2, top1[1], alike),
+    ]
+
+
+def search_outcome(request: Search) -> SearchOutcome:
+    """The measured point is best."""
+    _, large, best, uniform = frontier(request)
+    return SearchOutcome(best, uniform, Measurement("top1", 98.4, 97.4, 99.0, SAMPLES), (uniform, best, large), 9.0)
 
 
 def scan_points() -> list[ScanPoint]:

@@ -1,0 +1,279 @@
+"""The target of a search, its frontier as it comes, and a point of it to take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from studio.errors import StudioError
+from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, point_text
+from studio.gui.jobs_panel import job_text
+from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.theme import Theme
+from studio.search.outcome import FrontierPoint
+from studio.search.target import DROP, Target
+from studio.session.jobs import Job, JobState
+from studio.session.project import Project
+from studio.session.session import Change, Session
+
+_WHY = (
+    "A search scans every layer, chooses rank, bits and sparsity for each, measures the best recipes, and compares "
+    "them with treating all layers alike. It goes on when this window is closed."
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A kind of target as the dialog asks for it.
+
+    Attributes:
+        kind: of the `Target`.
+        text: for the list.
+        suffix: behind the number.
+        low, high, start, step: of the number.
+        limit: the target's limit for the number.
+    """
+
+    kind: str
+    text: str
+    suffix: str
+    low: float
+    high: float
+    start: float
+    step: float
+    limit: Callable[[float], float]
+
+
+WISHES = (
+    Wish("size", "A smaller file", " × smaller", 1.1, 100.0, 8.0, 0.5, lambda times: 1 / times),
+    Wish(DROP, "The smallest file that loses at most", " points", 0.0, 50.0, 0.5, 0.1, lambda points: points),
+    Wish("macs", "Less arithmetic", " % of the operations", 1.0, 99.0, 50.0, 5.0, lambda percent: percent / 100),
+    Wish("nonzeros", "Fewer weights", " % of them not zero", 1.0, 99.0, 50.0, 5.0, lambda percent: percent / 100),
+)
+
+
+class SearchDialog(QDialog):
+    """Starts searches and shows the newest one; closing it stops nothing.
+
+    Attributes:
+        kind, amount: the target.
+        start, cancel: begin a search, end it.
+        found: every point in words; the chosen one has a ring in the plot.
+        apply: takes the chosen point's recipe.
+    """
+
+    def __init__(self, session: Session, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.setWindowTitle("Search the best recipe")
+        self.resize(820, 560)
+        self.kind = QComboBox()
+        self.kind.addItems([wish.text for wish in WISHES])
+        self.kind.setAccessibleName("What is wanted")
+        self.amount = QDoubleSpinBox()
+        self.amount.setDecimals(1)
+        self.amount.setAccessibleName("How much")
+        self.amount.setMinimumWidth(170)
+        self.start = QPushButton("Search")
+        self.start.setProperty("role", "primary")
+        self.cancel = QPushButton("Cancel")
+        self.apply = QPushButton("Take this recipe")
+        self.apply.setProperty("role", "primary")
+        self._held = label("", "detail", wrap=True)
+        self._state = ElidedLabel(role="detail")
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setProperty("role", "thin")
+        self._bar.setAccessibleName("Progress of the search")
+        self.plot = FrontierPlot(theme, self.choose)
+        self.found = QListWidget()
+        self.found.setAccessibleName("Recipes found")
+        self.found.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._lay_out()
+        self.kind.currentIndexChanged.connect(self._offer_amount)
+        self.start.clicked.connect(self._search)
+        self.cancel.clicked.connect(self._stop)
+        self.apply.clicked.connect(self._apply)
+        self.found.currentItemChanged.connect(lambda *_: self._draw())
+        self.found.itemActivated.connect(self._apply)
+        session.changed.connect(self._follow)
+        session.searches.changed.connect(self._show_points)
+        session.jobs.changed.connect(self._follow_job)
+        self._offer_amount()
+        self._show_points()
+        self._show_job()
+
+    @property
+    def chosen(self) -> FrontierPoint | None:
+        """The point that stands chosen."""
+        item = self.found.currentItem()
+        return None if item is None else cast("FrontierPoint", item.data(POINT_ROLE))
+
+    def choose(self, point: FrontierPoint) -> None:
+        """Chooses a point."""
+        for row in range(self.found.count()):
+            if self.found.item(row).data(POINT_ROLE).key == point.key:
+                self.found.setCurrentRow(row)
+
+    def _lay_out(self) -> None:
+        asking = QHBoxLayout()
+        asking.addWidget(self.kind, 1)
+        for widget in (self.amount, self.start, self.cancel):
+            asking.addWidget(widget)
+        results = QHBoxLayout()
+        results.addWidget(self.plot.widget, 5)
+        results.addWidget(self.found, 4)
+        taking = QHBoxLayout()
+        taking.addWidget(self.plot.legend, 1)
+        taking.addWidget(self.apply)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 16, 16, 16)
+        layout.setSpacing(8)
+        layout.addWidget(label(_WHY, "detail", wrap=True))
+        layout.addLayout(asking)
+        layout.addWidget(self._held)
+        layout.addWidget(self._state)
+        layout.addWidget(self._bar)
+        layout.addLayout(results, 1)
+        layout.addLayout(taking)
+
+    def _wish(self) -> Wish:
+        return WISHES[self.kind.currentIndex()]
+
+    def _offer_amount(self) -> None:
+        wish = self._wish()
+        self.amount.setRange(wish.low, wish.high)
+        self.amount.setSingleStep(wish.step)
+        self.amount.setSuffix(wish.suffix)
+        self.amount.setValue(wish.start)
+
+    def _search(self) -> None:
+        project, wish = self._session.project, self._wish()
+        if project is None:
+            return
+        try:
+            self._session.searches.start(project, Target(wish.kind, wish.limit(self.amount.value())))
+        except StudioError as error:  # a data file is gone
+            self._say(str(error), "bad")
+        self._show_job()
+
+    def _stop(self) -> None:
+        job = self._session.searches.job
+        if job is not None:
+            self._session.jobs.cancel(job)
+
+    def _apply(self) -> None:
+        if self.chosen is not None and self.apply.isEnabled():
+            self._session.searches.apply(self.chosen)
+            self._say("Taken, as one step that undo takes back.", "good")
+
+    def _follow(self, _change: Change) -> None:
+        self._show_job()
+
+    def _follow_job(self, job: Job) -> None:
+        if job.kind in ("search", "scan"):
+            self._show_job()
+
+    def _show_points(self) -> None:
+        """Lists the points anew; the chosen one stays chosen, or else the best is."""
+        searches, before = self._session.searches, self.chosen
+        self.found.blockSignals(True)
+        self.found.clear()
+        for point in searches.points:
+            self.found.addItem(_item(point))
+        self.found.blockSignals(False)
+        done = searches.outcome
+        wanted = before or (done.best if done is not None else None)
+        if done is not None and (before is None or not before.is_measured):
+            wanted = done.best
+        if wanted is not None:
+            self.choose(wanted)
+        self._draw()
+        self._show_job()
+
+    def _draw(self) -> None:
+        self.plot.show(self._session.searches.points, self.chosen)
+        self.apply.setEnabled(self.chosen is not None)
+        self.apply.setToolTip(
+            "Take its settings for all layers, as one step" if self.chosen is not None else "Choose a point first."
+        )
+
+    def _show_job(self) -> None:
+        searches, project = self._session.searches, self._session.project
+        job, reason = searches.job, searches.why_not(project)
+        active = job is not None and (job.is_running or job.can_resume)
+        self.start.setEnabled(not reason)
+        self.start.setToolTip(reason or "Search in the background; what a scan has found is not measured again")
+        self.cancel.setEnabled(active)
+        self.cancel.setToolTip("Stop; what the scan has found stays" if active else "Nothing is being searched.")
+        fraction = job.progress.fraction if job is not None and job.progress is not None else None
+        self._bar.setVisible(job is not None and job.is_running)
+        self._bar.setRange(0, 0 if fraction is None else 1000)
+        self._bar.setValue(round(1000 * (fraction or 0.0)))
+        self._held.setText(_held_text(project))
+        if job is not None:
+            self._say(_done(self._session) if job.state is JobState.DONE else job_text(job), _tone(job))
+        elif reason:
+            self._say(reason, "")
+
+    def _say(self, text: str, tone: str) -> None:
+        self._state.setText(text)
+        set_tone(self._state, tone)
+
+
+def _held_text(project: Project | None) -> str:
+    """How many layers a search leaves alone."""
+    if project is None:
+        return ""
+    layers = project.info.layers
+    kept = {name for name, chosen in project.recipe.settings_of(layers).items() if chosen.keep}
+    held = len(kept | project.recipe.locked(layers))
+    if not held:
+        return "No layer is locked: the search decides about all of them."
+    return "1 layer is locked or kept." if held == 1 else f"{held} layers are locked or kept and stay as they are."
+
+
+def offer_text(session: Session) -> str:
+    """What a search has found, in one line."""
+    return f"The search is done. {_done(session)}"
+
+
+def _done(session: Session) -> str:
+    outcome = session.searches.outcome
+    if outcome is None:
+        return "done"
+    best = point_text(outcome.best).replace("   ", ", ")
+    if outcome.uniform is None or outcome.uniform.key == outcome.best.key:
+        return f"Best: {best}."
+    alike = point_text(outcome.uniform).replace("   ", ", ")
+    return f"Best: {best}; {alike}."
+
+
+def _tone(job: Job) -> str:
+    return {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "")
+
+
+def _item(point: FrontierPoint) -> QListWidgetItem:
+    """A line of the list; what is only expected is slanted."""
+    item = QListWidgetItem(point_text(point))
+    item.setData(POINT_ROLE, point)
+    item.setToolTip(point_text(point))
+    font = QFont()
+    font.setItalic(not point.is_measured)
+    item.setFont(font)
+    item.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    return item

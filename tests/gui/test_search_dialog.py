@@ -1,0 +1,126 @@
+"""The dialog of searches: a target, the frontier as it comes, and a point that is taken as one step."""
+
+from math import log10
+
+import pytest
+
+from studio.engine.requests import Search
+from studio.gui.layer_model import LayerModel
+from studio.gui.main_window import MainWindow
+from studio.gui.search_dialog import SearchDialog
+from studio.gui.settings_panel import SettingsPanel
+from studio.recipe.settings import QuantizeSettings
+from studio.search.target import Target
+
+
+@pytest.fixture
+def with_files(session, tmp_path):
+    test, train = (tmp_path / f"{name}.data.yaml" for name in ("test", "train"))
+    for file in (test, train):
+        file.touch()
+    session.open_model("/models/digits.onnx", test=str(test), train=str(train))
+    return session
+
+
+@pytest.fixture
+def dialog(with_files, theme, qtbot):
+    made = SearchDialog(with_files, theme)
+    qtbot.addWidget(made)
+    return made
+
+
+def asked(engine) -> Search:
+    return next(request for request in reversed(engine.asked) if isinstance(request, Search))
+
+
+def test_eight_times_smaller_is_an_eighth_of_the_file(dialog, engine):
+    assert dialog.amount.text() == "8.0 × smaller"
+    dialog.start.click()
+    assert asked(engine).target == Target("size", 0.125)
+    dialog.kind.setCurrentIndex(1)
+    assert dialog.amount.text() == "0.5 points"
+    dialog.start.click()
+    assert asked(engine).target == Target("drop", 0.5)
+
+
+def test_expected_and_measured_points_are_drawn_apart(dialog):
+    dialog.start.click()
+    (expected,), (measured,), (alike,) = (
+        list(zip(*item.getData(), strict=True))
+        for item in (dialog.plot.expected, dialog.plot.measured, dialog.plot.uniform)
+    )
+    assert expected == pytest.approx((log10(16.0), -0.1))
+    assert measured == pytest.approx((log10(8.0), -0.4))
+    assert alike == pytest.approx((log10(7.9), -1.5))
+    texts = [dialog.found.item(row).text() for row in range(dialog.found.count())]
+    assert texts[1] == "8.0 kB   measured −0.40 ± 0.35 points"
+    assert texts[2] == "16.0 kB   expected about −0.1"
+    assert dialog.found.item(2).font().italic()
+    assert not dialog.found.item(1).font().italic()
+
+
+def test_a_point_is_taken_as_one_step(dialog, with_files):
+    dialog.start.click()
+    assert dialog.chosen is not None
+    assert dialog.chosen.is_measured  # the best stands chosen
+    dialog.apply.click()
+    project = with_files.project
+    assert project.settings("head").quantize == QuantizeSettings(weight_bits=4)
+    assert project.history.undo_label == "Take the recipe found (25.0 %)"
+    with_files.undo()
+    assert not project.changed_layers()
+
+
+def test_locked_layers_are_named_and_go_with_the_request(dialog, with_files, engine):
+    with_files.searches.lock(with_files.project, ["stem", "head"], True)
+    assert dialog._held.text() == "2 layers are locked or kept and stay as they are."
+    dialog.start.click()
+    assert asked(engine).source.recipe.locked(with_files.project.info.layers) == {"stem", "head"}
+    assert with_files.project.history.undo_label == "Lock 2 layers"
+
+
+def test_a_search_under_way_can_be_cancelled_and_says_why_no_other_can_begin(dialog, engine):
+    engine.hold = True
+    dialog.start.click()
+    assert not dialog.start.isEnabled()
+    assert dialog.start.toolTip() == "A search is running."
+    assert dialog.found.count() == 3  # they come as they are found
+    dialog.cancel.click()
+    assert dialog._state.text() == "cancelled"
+    assert dialog.start.isEnabled()
+
+
+def test_a_lock_is_a_switch_and_shows_in_the_table(with_files, theme, qtbot):
+    window = MainWindow(with_files, theme, [])
+    qtbot.addWidget(window)
+    window.selection.select(("head",))
+    panel: SettingsPanel = window.settings
+    panel.lock.click()
+    model = LayerModel(with_files)
+    assert model.index(model.row("head"), model.column("Settings")).data() == "locked"
+    window.selection.select(("head", "stem"))
+    panel.lock.click()  # from partly checked to all
+    assert with_files.project.recipe.locked(with_files.project.info.layers) == {"head", "stem"}
+
+
+def test_the_command_opens_the_dialog_and_a_closed_one_is_offered_again(with_files, theme, qtbot, engine):
+    window = MainWindow(with_files, theme, [])
+    qtbot.addWidget(window)
+    window.actions_table.by_name["search"].trigger()
+    dialog = window.commands.searching
+    assert dialog is not None
+    assert dialog.isVisible()
+    dialog.close()
+    dialog.start.click()
+    assert not window.notice.isHidden()
+    assert window.notice.message.text().startswith("The search is done. Best: 8.0 kB, measured −0.40")
+    window.notice.action.click()
+    assert dialog.isVisible()
+
+
+def test_without_a_model_the_command_says_why(session, theme, qtbot):
+    window = MainWindow(session, theme, [])
+    qtbot.addWidget(window)
+    action = window.actions_table.by_name["search"]
+    assert not action.isEnabled()
+    assert "Open a model first." in action.toolTip()
