@@ -40,6 +40,7 @@ class Calibration:
         samples: how many samples were seen.
         batches: the samples, for fits that follow the compressed model; a lazy sequence holds none of them.
         fingerprint: hexadecimal hash of the model and the samples.
+        scores: whether the model's outputs are taken for scores of classes, as they are unless labels say otherwise.
     """
 
     moments: Mapping[str, Tensor]
@@ -47,6 +48,7 @@ class Calibration:
     samples: int
     batches: Sequence[Batch]
     fingerprint: str
+    scores: bool = True
 
 
 @torch.no_grad()

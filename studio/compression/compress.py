@@ -71,7 +71,8 @@ def compress(
         # training has set the norms as it needs them, and a sequential fit those of the layers that are ready
         wanted = recipe.options.norm_recalibration and trained is None
         open_layers = once - (ready.keys() if fit == "sequential" else frozenset())
-        layers |= fit_in_order(plan, ready, known.batches, report, recalibrate=open_layers if wanted else frozenset())
+        recalibrate = open_layers if wanted else frozenset()
+        layers |= fit_in_order(plan, ready, known.batches, report, recalibrate=recalibrate, scores=known.scores)
     factors = {name: layer.factorization for name, layer in layers.items() if isinstance(layer, Factored)}
     graph = with_layers(with_arguments(plan.graph, plan.arguments), layers)
     graph = _rounded(model, graph, plan, known, trained, report)

@@ -22,6 +22,7 @@ from studio.compression.fit import Fit, covariance, plain_fit
 from studio.compression.modules import CompressedLayer
 from studio.compression.plan import Plan
 from studio.compression.recalibrate import recalibrated
+from studio.compression.scores import fitted_to_scores, gives_scores
 from studio.compression.solver import damped
 from studio.compression.walk import execute, within_memory
 from studio.progress import Progress, Report
@@ -41,6 +42,7 @@ def fit_in_order(
     report: Report,
     *,
     recalibrate: Set[str] = frozenset(),
+    scores: bool = False,
 ) -> dict[str, nn.Module]:
     """Fits the layers of `plan` one after the other.
 
@@ -51,6 +53,7 @@ def fit_in_order(
         report: told of every layer; raising `Cancelled` from it stops the work.
         recalibrate: modules whose output statistics are brought back (`recalibrated`), whether the plan changes them
             or not.
+        scores: whether the model gives scores of classes, to which a last layer is then fitted (`fitted_to_scores`).
 
     Returns:
         The layers that were made: those of the plan that were not ready, and those that were recalibrated.
@@ -76,6 +79,8 @@ def fit_in_order(
             replacement = ready[name] if name in ready else step.fitted()
         if name in recalibrate and step.differs(replacement):
             replacement = recalibrated(replacement, step.staying, step.outputs(replacement))
+        if scores and name in pending and isinstance(replacement, CompressedLayer) and gives_scores(graph, name):
+            replacement = fitted_to_scores(replacement, walk.inputs(node).compressed, step.wanted, plan.bias_correction)
         if name in pending and replacement is not step.layer:
             made[name] = replacement
         walk.set(node, Lanes(step.wanted, step.outputs(replacement)))

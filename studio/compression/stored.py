@@ -78,7 +78,7 @@ class DenseWeight(StoredWeight):
 
     def trainable(self) -> StoredWeight:
         """The same floats, held at zero where pruned."""
-        return MaskedWeight(self.weight.detach().clone(), self.mask)
+        return MaskedWeight(self.weight.detach().clone(memory_format=torch.contiguous_format), self.mask)
 
     def frozen(self) -> StoredWeight:
         """This form itself."""

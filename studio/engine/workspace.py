@@ -368,7 +368,12 @@ class Workspace:
         count = min(options.calibration_samples, len(data))
         key = (model.info.fingerprint, file_version(source.calibration), count)
         batches = Batches(data, count, CALIBRATION_BATCH)
-        return self._calibrations.get(key, lambda: remembered_calibration(model, batches, report))
+
+        def learn() -> Calibration:
+            scores = data.classes is not None or not data.labelled
+            return replace(remembered_calibration(model, batches, report), scores=scores)
+
+        return self._calibrations.get(key, learn)
 
 
 def _alone(model: Model) -> Replay:
