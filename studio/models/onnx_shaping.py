@@ -11,6 +11,10 @@ from studio.models.onnx_nodes import Operator
 
 SHAPING = Table()
 
+#: Elements that a file may have an operator make of constants: 4 GiB of float32, a mask for 32,000 tokens. A file of a
+#: few bytes can ask for any number.
+LARGEST_MADE = 1 << 30
+
 
 @SHAPING("Constant")
 def constant(_bench: Workbench, op: Operator) -> Any:
@@ -87,13 +91,13 @@ def unsqueeze(bench: Workbench, op: Operator) -> Any:
 @SHAPING("Expand")
 def expand(bench: Workbench, op: Operator) -> Any:
     """Broadcast to a shape."""
-    return bench.call(operators.expand, bench.tensor(op, 0), bench.numbers(op, 1))
+    return bench.call(operators.expand, bench.tensor(op, 0), _bounded(op, bench.numbers(op, 1)))
 
 
 @SHAPING("Tile")
 def tile(bench: Workbench, op: Operator) -> Any:
     """Repeated along each dimension."""
-    return bench.call(torch.tile, bench.tensor(op, 0), bench.numbers(op, 1))
+    return bench.call(torch.tile, bench.tensor(op, 0), _bounded(op, bench.numbers(op, 1)))
 
 
 @SHAPING("Concat")
@@ -148,6 +152,8 @@ def pad(bench: Workbench, op: Operator) -> Any:
     pads, axes = bench.numbers(op, 1, "pads"), bench.numbers(op, 3)
     value = bench.numbers(op, 2, "value")
     value = 0.0 if value is None else bench.number(value)
+    for size in pads if isinstance(pads, list) else ():
+        _bounded(op, [size])
     return bench.call(operators.pad, bench.tensor(op, 0), pads, op.get("mode", "constant"), value, axes)
 
 
@@ -155,7 +161,7 @@ def pad(bench: Workbench, op: Operator) -> Any:
 def constant_of_shape(bench: Workbench, op: Operator) -> Any:
     """One value in a given shape."""
     value = op.get("value", torch.zeros(1)).flatten()[0]
-    return bench.call(torch.full, bench.numbers(op, 0), value.item(), dtype=value.dtype)
+    return bench.call(torch.full, _bounded(op, bench.numbers(op, 0)), value.item(), dtype=value.dtype)
 
 
 @SHAPING("Range")
@@ -182,3 +188,15 @@ def _joins_all_but_batch(shape: tuple[int | None, ...] | None, target: list[int]
         return False
     rest = math.prod(n for n in shape[1:] if n is not None)
     return target == [-1, rest] or (target[1] in (-1, rest) and target[0] in (0, shape[0]))
+
+
+def _bounded(op: Operator, sizes: Any) -> Any:
+    """`sizes`, unless the file's constants among them ask for more than any honest model makes.
+
+    Raises:
+        ModelFileError: saying how much.
+    """
+    known = [size for size in sizes if isinstance(size, int) and size > 0] if isinstance(sizes, list) else []
+    if math.prod(known) > LARGEST_MADE:
+        raise op.refuse(f"it makes {math.prod(known):,} elements")
+    return sizes
