@@ -48,12 +48,20 @@ class DataGuess:
 
     @property
     def line(self) -> str:
-        """The guess in one line."""
-        kind = self.described.kind
-        what = {"image": "images", "tensor": "arrays", "tokens": "tokens", "table": "rows"}[kind]
-        labels = "labelled" if self.labelled else "without labels"
+        """The guess with its reasons in one line."""
         source = Path(self.place).parent / self.described.source
-        return f"{source}: {self.samples:,} {what}, {labels}. {' '.join(self.reasons)}"
+        return f"{source}: {self._what}. {' '.join(self.reasons)}"
+
+    @property
+    def brief(self) -> str:
+        """The guess in a few words."""
+        way = f", normalised {self.tried[0].name}" if self.tried else ""
+        return f"{Path(self.described.source).name}: {self._what}{way}."
+
+    @property
+    def _what(self) -> str:
+        kinds = {"image": "images", "tensor": "samples", "tokens": "samples of tokens", "table": "rows"}
+        return f"{self.samples:,} {kinds[self.described.kind]}, {'labelled' if self.labelled else 'without labels'}"
 
 
 @dataclass(frozen=True)

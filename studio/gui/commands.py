@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QMainWindow
 
 from studio.errors import StudioError
 from studio.gui.actions import Command
-from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, WEIGHTS, ask_open, ask_save
+from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, WEIGHTS, ask_folder, ask_open, ask_save
 from studio.gui.latency_card import LatencyDialog
 from studio.gui.search_dialog import SearchDialog
 from studio.gui.text import sentence
@@ -26,17 +26,26 @@ class Commands:
         session: what is acted on.
         theme: colours of dialogs.
         say: shows an error in one line.
+        take_data: takes the data at a path, to be used for ``test`` or ``train``.
 
     Attributes:
         searching: the dialog of searches, once it was opened.
     """
 
-    def __init__(self, window: QMainWindow, session: Session, theme: Theme, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        window: QMainWindow,
+        session: Session,
+        theme: Theme,
+        say: Callable[[str], object],
+        take_data: Callable[[str, str], object],
+    ) -> None:
         self._window = window
         self._theme = theme
         self.searching: SearchDialog | None = None
         self._session = session
         self._say = say
+        self._take_data = take_data
 
     def table(self, samples: Sequence[Sample]) -> list[Command]:
         """Every command, in the order of the menus."""
@@ -59,11 +68,19 @@ class Commands:
 
     def choose_test(self) -> None:
         """Asks for the data that measures."""
-        ask_open(self._window, "Test data", DATA, lambda path: self._session.set_data(test=path))
+        ask_open(self._window, "Test data", DATA, lambda path: self._take_data(path, "test"))
 
     def choose_train(self) -> None:
         """Asks for the data that methods fit to and train on."""
-        ask_open(self._window, "Training data", DATA, lambda path: self._session.set_data(train=path))
+        ask_open(self._window, "Training data", DATA, lambda path: self._take_data(path, "train"))
+
+    def choose_test_folder(self) -> None:
+        """Asks for a folder of images that measures."""
+        ask_folder(self._window, "Test images", lambda path: self._take_data(path, "test"))
+
+    def choose_train_folder(self) -> None:
+        """Asks for a folder of images that methods fit to and train on."""
+        ask_folder(self._window, "Training images", lambda path: self._take_data(path, "train"))
 
     def export(self) -> None:
         """Asks where to write the compressed model, and exports it in the background."""
@@ -145,6 +162,24 @@ class Commands:
                 "Ctrl+Shift+T",
                 "Choose the data that methods fit to and train on",
                 self.choose_train,
+                lambda: self._why_not("fit"),
+            ),
+            Command(
+                "test_folder",
+                "File",
+                "Test &images …",
+                "Ctrl+I",
+                "Choose a folder of images that measures",
+                self.choose_test_folder,
+                lambda: self._why_not("measure"),
+            ),
+            Command(
+                "train_folder",
+                "File",
+                "Training i&mages …",
+                "Ctrl+Shift+I",
+                "Choose a folder of images that methods fit to and train on",
+                self.choose_train_folder,
                 lambda: self._why_not("fit"),
             ),
         ]

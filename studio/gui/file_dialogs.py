@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 MODELS = "Models (*.onnx *.pt2 *.safetensors *.safetensors.index.json *.pt *.pth *.th *.bin)"
 NETWORKS = "Networks (*.onnx *.pt2)"
 RECIPES = "Recipes (*.recipe.yaml *.yaml)"
-DATA = "Data descriptions (*.data.yaml *.yaml)"
+DATA = "Data (*.data.yaml *.yaml *.npz *.npy *.safetensors *.csv *.tsv *.parquet *.txt)"
 ONNX = "ONNX models (*.onnx)"
 WEIGHTS = "Weights (*.safetensors)"
 
@@ -20,6 +20,14 @@ def ask_open(
     dialog = QFileDialog(parent, title, str(folder or ""))
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     dialog.setNameFilters([kinds, "All files (*)"])
+    return _open(dialog, chosen)
+
+
+def ask_folder(parent: QWidget, title: str, chosen: Callable[[str], object]) -> QFileDialog:
+    """Asks for a folder to read."""
+    dialog = QFileDialog(parent, title)
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly)
     return _open(dialog, chosen)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QCloseEvent
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QPushButton, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from studio.export.report import ExportReport
 from studio.gui.actions import Actions
+from studio.gui.arrivals import Arrivals, dropped_paths
 from studio.gui.commands import Commands
 from studio.gui.data_status import DataStatus
 from studio.gui.distill_panel import DistillPanel
@@ -60,7 +61,11 @@ class MainWindow(QMainWindow):
         self._theme = theme
         self.selection = Selection()
         self.notice = NoticeBar()
-        self.commands = Commands(self, session, theme, lambda text: self.notice.show_message(text, "bad"))
+        self.arrivals = Arrivals(self, session, self.notice)
+        self.commands = Commands(
+            self, session, theme, lambda text: self.notice.show_message(text, "bad"), self.arrivals.take_data
+        )
+        self.setAcceptDrops(True)
         viewing = view_commands(
             self._show_palette, self._find, self._show_page, self._choose_theme, self.commands.why_no_model
         )
@@ -126,7 +131,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         session = self._session
         self.start_page.browse.connect(self.commands.open_model)
-        self.start_page.file_chosen.connect(session.open_model)
+        self.start_page.dropped.connect(self.arrivals.take)
         self.start_page.recent_chosen.connect(session.open_recent)
         self.start_page.sample_chosen.connect(session.open_sample)
         self.variants.chosen.connect(session.apply_variant)
@@ -136,6 +141,16 @@ class MainWindow(QMainWindow):
         session.network_missing.connect(self._offer_skeleton)
         session.jobs.added.connect(self._show_jobs)
         session.jobs.changed.connect(self._finish_job)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Welcomes models and data anywhere on the window."""
+        if dropped_paths(event.mimeData()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Takes them in."""
+        event.acceptProposedAction()
+        self.arrivals.take(dropped_paths(event.mimeData()))
 
     def offer_restore(self) -> None:
         """Offers what a session that ended without closing left behind."""

@@ -7,18 +7,19 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from studio.gui.arrivals import dropped_paths
 from studio.gui.labels import ElidedLabel, label
 from studio.resources import Sample
 
 
 class DropZone(QFrame):
-    """Takes a model file from the desktop's file manager.
+    """Takes a model, with its data or without, from the desktop's file manager.
 
     Signals:
-        dropped: the path of a file.
+        dropped: the paths of files and folders.
     """
 
-    dropped = Signal(str)
+    dropped = Signal(list)
 
     def __init__(self, browse: QPushButton) -> None:
         super().__init__()
@@ -28,14 +29,20 @@ class DropZone(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(24, 28, 24, 28)
         layout.setSpacing(10)
-        layout.addWidget(label("Drop a model file here", "heading"), 0, Qt.AlignmentFlag.AlignHCenter)
-        for kinds in ("ONNX (.onnx) or PyTorch export (.pt2)", "Weights alone: .safetensors, .pt, .pth, .bin"):
+        layout.addWidget(
+            label("Drop a model here, with its data if you like", "heading"), 0, Qt.AlignmentFlag.AlignHCenter
+        )
+        for kinds in (
+            "ONNX (.onnx) or PyTorch export (.pt2)",
+            "Weights alone: .safetensors, .pt, .pth, .bin",
+            "Data: a folder of images, arrays, a table, a text",
+        ):
             layout.addWidget(label(kinds, "detail"), 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addWidget(browse, 0, Qt.AlignmentFlag.AlignHCenter)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Welcomes one local file."""
-        if event.mimeData().hasUrls() and event.mimeData().urls()[0].isLocalFile():
+        """Welcomes local files and folders."""
+        if dropped_paths(event.mimeData()):
             event.acceptProposedAction()
             self._glow(True)
 
@@ -44,9 +51,10 @@ class DropZone(QFrame):
         self._glow(False)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Hands the file on."""
+        """Hands the files on."""
         self._glow(False)
-        self.dropped.emit(event.mimeData().urls()[0].toLocalFile())
+        event.acceptProposedAction()
+        self.dropped.emit(dropped_paths(event.mimeData()))
 
     def _glow(self, on: bool) -> None:
         self.setProperty("active", on)
@@ -59,13 +67,13 @@ class StartPage(QScrollArea):
 
     Signals:
         browse: the user wants a file dialog.
-        file_chosen: the path of a model.
+        dropped: the paths of what was dropped: a model, and its data.
         recent_chosen: the path of a model that was open before.
         sample_chosen: a `Sample`.
     """
 
     browse = Signal()
-    file_chosen = Signal(str)
+    dropped = Signal(list)
     recent_chosen = Signal(str)
     sample_chosen = Signal(object)
 
@@ -75,7 +83,7 @@ class StartPage(QScrollArea):
         self.open_button.setProperty("role", "primary")
         self.open_button.clicked.connect(self.browse)
         self.drop_zone = DropZone(self.open_button)
-        self.drop_zone.dropped.connect(self.file_chosen)
+        self.drop_zone.dropped.connect(self.dropped)
         self.sample_buttons = [self._sample_button(sample) for sample in samples]
         self._recent = QVBoxLayout()
         self._recent.setSpacing(4)

@@ -31,6 +31,7 @@ from studio.session.asking import Asker, Dispatch, explain
 from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
 from studio.session.data_checks import DataChecks
+from studio.session.drafts import Drafts
 from studio.session.jobs import Job, Jobs, JobState
 from studio.session.latencies import Latencies
 from studio.session.layer_drops import LayerDrops
@@ -85,6 +86,7 @@ class Session:
         self._opening: Call[ModelInfo] | None = None
         self._viewing: Call[WeightView] | None = None
         self._checks = DataChecks(self._asker, self._fail, self._data_checked)
+        self.drafts = Drafts(self._asker, folder / "data")
         self.preferences = load_preferences(folder / "preferences.yaml")
         self.project: Project | None = None
         self._costs = Costs(self._asker, self._fail)
