@@ -35,6 +35,7 @@ class Datasets:
         Raises:
             StudioError: as `open`.
         """
+        model.info.require("measure")
         return self._guesses.get(_key(path, model), lambda: guess_data(Path(path), model, report))
 
 

@@ -134,6 +134,7 @@ class Workspace:
     @_answer.register
     def _(self, request: LookAtData, report: Report, publish: Publish) -> DataView:
         model = self._model(request.model, request.skeleton)
+        model.info.require("measure")
         return look(Path(request.place), request.described, model, report, publish)
 
     @_answer.register
