@@ -144,7 +144,42 @@ class Commands:
             Command("open", "File", "&Open a model …", "Ctrl+O", "Open a model or a checkpoint", self.open_model),
             *(self._sample_command(number, sample) for number, sample in enumerate(samples, start=1)),
         ]
-        data = [
+        keeping = [
+            Command(
+                "load_recipe",
+                "File",
+                "&Load a recipe …",
+                "Ctrl+L",
+                "Take the settings of a recipe file",
+                self.load_recipe,
+                needs_model,
+                True,
+            ),
+            Command(
+                "save_recipe",
+                "File",
+                "&Save the recipe …",
+                "Ctrl+S",
+                "Write the settings to a recipe file",
+                self.save_recipe,
+                needs_model,
+            ),
+            Command(
+                "export",
+                "File",
+                "&Export …",
+                "Ctrl+E",
+                "Write the compressed model and prove it",
+                self.export,
+                needs_model,
+                True,
+            ),
+            Command("quit", "File", "&Quit", "Ctrl+Q", "Close the window", self._window.close, separated=True),
+        ]
+        return opening + self._data() + keeping
+
+    def _data(self) -> list[Command]:
+        return [
             Command(
                 "test_data",
                 "File",
@@ -183,39 +218,6 @@ class Commands:
                 lambda: self._why_not("fit"),
             ),
         ]
-        keeping = [
-            Command(
-                "load_recipe",
-                "File",
-                "&Load a recipe …",
-                "Ctrl+L",
-                "Take the settings of a recipe file",
-                self.load_recipe,
-                needs_model,
-                True,
-            ),
-            Command(
-                "save_recipe",
-                "File",
-                "&Save the recipe …",
-                "Ctrl+S",
-                "Write the settings to a recipe file",
-                self.save_recipe,
-                needs_model,
-            ),
-            Command(
-                "export",
-                "File",
-                "&Export …",
-                "Ctrl+E",
-                "Write the compressed model and prove it",
-                self.export,
-                needs_model,
-                True,
-            ),
-            Command("quit", "File", "&Quit", "Ctrl+Q", "Close the window", self._window.close, separated=True),
-        ]
-        return opening + data + keeping
 
     def _edit(self) -> list[Command]:
         session = self._session
