@@ -30,6 +30,9 @@ _STEPS = 200
 #: Stands for "no limit" in a spin box, which wants one.
 _FAR = 1e6
 
+#: Letters of a choice that are always in sight.
+_LEAST_LETTERS = 8
+
 #: Longest range a slider makes sense for: a pixel or two for each value.
 _LONGEST_SLIDER = 8192
 
@@ -191,6 +194,9 @@ class ChoiceEditor(FieldEditor):
         self.box.setMinimumHeight(26)
         self.box.setAccessibleName(spec.title)
         self.box.setToolTip(spec.help)
+        # a long choice must not make its panel wider than the window leaves it
+        self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.box.setMinimumContentsLength(_LEAST_LETTERS)
         keep_wheel_for_scrolling(self.box)
         for choice in spec.choices:
             self.box.addItem(f"{spec.labels.get(str(choice), choice)} {spec.unit}".strip(), choice)

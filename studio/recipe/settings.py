@@ -198,8 +198,8 @@ class QuantizeSettings(Settings):
         json_schema_extra={
             "labels": {
                 "portable": "any runtime",
-                "onnxruntime": "ONNX Runtime, exact",
-                "onnxruntime_int8": "ONNX Runtime, 8-bit inputs",
+                "onnxruntime": "ONNX RT, exact",
+                "onnxruntime_int8": "ONNX RT, int8 inputs",
             }
         },
     )

@@ -10,7 +10,7 @@ from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 def test_field_metadata_gives_range_unit_and_scale():
     ratio = field_specs(PruneSettings)["ratio"]
     assert (ratio.low, ratio.high, ratio.below, ratio.unit, ratio.scale) == (0.0, 1.0, True, "%", 100.0)
-    assert field_specs(QuantizeSettings)["weight_bits"].choices == (8, 4, 3, 2)
+    assert field_specs(QuantizeSettings)["weight_bits"].choices == (16, 8, 4, 3, 2)
     assert field_specs(DistillSettings)["clip_norm"].optional
     assert field_specs(PruneSettings)["kind"].labels == {"unstructured": "unstructured", "n_m": "n of every m"}
 

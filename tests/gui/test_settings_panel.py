@@ -112,6 +112,20 @@ def test_floats_of_16_bits_show_their_format_and_no_scales(panel, opened, select
     assert (chosen.weight_bits, chosen.float_format) == (16, "bf16")
 
 
+def test_the_product_shows_only_for_small_groups_of_linear_layers(panel, opened, selection):
+    selection.select(("head",))
+    panel.sections["quantize"].switch.click()
+    editors = panel.sections["quantize"].form.editors
+    assert not editors["product"].isVisible()
+    editors["weight_bits"].box.setCurrentText("4 bit")
+    editors["granularity"].box.setCurrentText("group")
+    assert editors["product"].isVisible()
+    editors["product"].box.setCurrentText("ONNX RT, exact")
+    editors["symmetric"].box.click()
+    chosen = opened.project.settings("head").quantize
+    assert (chosen.product, chosen.symmetric) == ("onnxruntime", False)
+
+
 def test_n_and_m_show_only_for_their_pattern(panel, opened, selection):
     selection.select(("head",))
     panel.sections["prune"].switch.click()
