@@ -21,7 +21,7 @@ from studio import __version__
 from studio.analysis.views import Spectrum
 from studio.cli_data import data as guess_data
 from studio.cli_distill import distill
-from studio.cli_engine import ask, cost_of, new_engine, source_of
+from studio.cli_engine import ask, cost_of, new_engine, source_of, takes_model, trusting
 from studio.cli_latency import WithLatency, latency, latency_of
 from studio.cli_options import (
     Calibration,
@@ -246,6 +246,11 @@ cli.command()(scan)
 cli.command("data")(guess_data)
 cli.command()(latency)
 cli.command()(search)
+
+
+for command in cli.registered_commands:
+    if command.callback is not None and takes_model(command.callback):
+        command.callback = trusting(command.callback)
 
 
 def main() -> None:

@@ -1,14 +1,19 @@
 """How commands ask the engine: with a progress bar, from what their options name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import wraps
 from importlib import import_module
-from typing import TypeVar
+from inspect import Parameter, Signature, signature
+from typing import Any, TypeVar
 
-from studio.cli_options import stopping_between_reports
+from platformdirs import user_cache_path
+
+from studio.cli_options import InputShape, Trust, stopping_between_reports
 from studio.console import progress_bar, say
 from studio.engine.door import Engine
-from studio.engine.requests import GuessData, MeasureExportSize, OpenModel, Request, Source
+from studio.engine.requests import GuessData, MeasureExportSize, OpenModel, Request, Source, TrustProgram
+from studio.errors import StudioError
 from studio.evaluation.data_guess import is_description
 from studio.models.layer import ModelInfo
 from studio.progress import Cancelled
@@ -62,3 +67,43 @@ def source_of(
 def cost_of(engine: Engine, info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorization]) -> ModelCost:
     """What a recipe costs in the exported file."""
     return model_cost(info, recipe, factors, ask(engine, MeasureExportSize(info.path, info.skeleton)))
+
+
+def trusting(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command that takes a skeleton the options ``--trust`` and ``--input-shape`` for TorchScript programs.
+
+    A trusted program runs once, and what it became stands in as the skeleton.
+    """
+
+    @wraps(command)
+    def run(trust: bool, input_shape: list[str] | None, **given: Any) -> None:
+        if trust:
+            folder = str(user_cache_path("compression-studio") / "trusted")
+            shapes = tuple(_shape(text) for text in input_shape or ())
+            given["skeleton"] = ask(new_engine(), TrustProgram(given["model"], folder, shapes=shapes))
+        command(**given)
+
+    own = list(signature(command).parameters.values())
+    added = [Parameter("trust", Parameter.KEYWORD_ONLY, default=False, annotation=Trust)]
+    added += [Parameter("input_shape", Parameter.KEYWORD_ONLY, default=None, annotation=InputShape)]
+    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*own, *added)]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def takes_model(command: Callable[..., None]) -> bool:
+    """Whether a command opens a model of any kind."""
+    return {"model", "skeleton", "as_json"} <= signature(command).parameters.keys()
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The numbers of a shape such as ``3x32x32``.
+
+    Raises:
+        StudioError: it is none.
+    """
+    sizes = text.lower().replace("×", "x").split("x")
+    if not all(size.isdigit() and int(size) > 0 for size in sizes):
+        raise StudioError(f"--input-shape: '{text}' is no shape; write one sample's sizes as 3x32x32.")
+    return tuple(map(int, sizes))

@@ -28,6 +28,16 @@ Skeleton = Annotated[
         "alone are opened.",
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the code of MODEL, a TorchScript program, once to open it: trust its origin."),
+]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape", metavar="SIZES", help="With --trust: one sample's sizes, as 3x32x32, for each input."
+    ),
+]
 DataPath = Annotated[
     str | None, typer.Option("--data", metavar="D", help="A .data.yaml file, or data themselves, to measure on.")
 ]

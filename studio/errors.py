@@ -16,6 +16,18 @@ class ModelFileError(StudioError):
     """A model file cannot be opened: damaged, unsafe, or with an operator the studio does not know."""
 
 
+class TrustNeededError(ModelFileError):
+    """A file holds code that opening it would run; only the user can say whether to.
+
+    Attributes:
+        fingerprint: SHA-256 of the file's bytes.
+    """
+
+    def __init__(self, message: str, fingerprint: str = "") -> None:
+        super().__init__(message)
+        self.fingerprint = fingerprint
+
+
 class DataError(StudioError):
     """A data description or its arrays cannot be read, or do not fit the model."""
 

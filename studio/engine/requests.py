@@ -57,6 +57,25 @@ class OpenModel(Request[ModelInfo]):
 
 
 @dataclass(frozen=True)
+class TrustProgram(Request[str]):
+    """Runs a TorchScript program that the user trusts, once, and writes the archive that stands for it from then on.
+
+    The answer is the archive's path, which is given as the skeleton wherever the program is the model.
+
+    Attributes:
+        path: the program.
+        folder: where such archives are kept.
+        fingerprint: SHA-256 of the bytes that are trusted, None for whatever the file holds now.
+        shapes: of one sample for each input, empty to find out by trying.
+    """
+
+    path: str
+    folder: str
+    fingerprint: str | None = None
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class MeasureExportSize(Request[int]):
     """Bytes of the uncompressed model when the studio writes it: what the predicted sizes start from."""
 

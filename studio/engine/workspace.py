@@ -4,14 +4,12 @@ Every answer depends on its request alone; the caches only save time. Two lanes 
 remembered thing is guarded by a lock of its own.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor
 
 from studio.analysis.calibration import Calibration
@@ -45,12 +43,14 @@ from studio.engine.requests import (
     StudentReport,
     TimeSettings,
     TrainStudent,
+    TrustProgram,
     ViewSpectra,
     ViewSpectrum,
     ViewWeights,
 )
 from studio.engine.searching import answer_search
 from studio.engine.students import make_copy, train_student
+from studio.engine.threads import torch_threads
 from studio.engine.timings import time_table, uniform, written, written_original
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
@@ -74,6 +74,7 @@ from studio.files import file_version
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
 from studio.models.open import open_model
+from studio.models.torchscript import convert
 from studio.progress import Progress, Report, silent
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
@@ -120,6 +121,10 @@ class Workspace:
         return self._model(request.path, request.skeleton, report).info
 
     @_answer.register
+    def _(self, request: TrustProgram, _report: Report, _publish: Publish) -> str:
+        return str(convert(Path(request.path), Path(request.folder), request.fingerprint, request.shapes))
+
+    @_answer.register
     def _(self, request: MeasureExportSize, _report: Report, _publish: Publish) -> int:
         return measure_export_size(self._model(request.model, request.skeleton))
 
@@ -129,7 +134,9 @@ class Workspace:
 
     @_answer.register
     def _(self, request: GuessData, report: Report, _publish: Publish) -> DataGuess:
-        return self._data.guess(request.data, self._model(request.model, request.skeleton), report)
+        model = self._model(request.model, request.skeleton)
+        model.info.require("measure")
+        return self._data.guess(request.data, model, report)
 
     @_answer.register
     def _(self, request: LookAtData, report: Report, publish: Publish) -> DataView:
@@ -217,7 +224,7 @@ class Workspace:
         model = self._model(request.source.model, request.source.skeleton)
         model.info.require("train")
         whole = replace(request.source, recipe=request.source.recipe.before_pruning())
-        with _threads(request.threads):
+        with torch_threads(request.threads):
             trained, recovery = distill(
                 self._compress(request.source, report),
                 self._dataset(request.train, model),
@@ -385,14 +392,3 @@ def _alone(model: Model) -> Replay:
 def _key(recipe: Recipe) -> str:
     """A hashable stand-in for a recipe."""
     return recipe.model_dump_json(exclude_unset=True)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Runs torch with `count` threads, None for as many as now."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -107,6 +107,14 @@ class Commands:
             lambda path: self._guard(lambda: self._session.save_recipe(path)),
         )
 
+    def forget_trusted(self) -> None:
+        """Takes back the consent to run programs."""
+        count = self._session.trust.take_back()
+        self._session.notice.emit(f"Forgotten: {count} trusted program{'s' if count != 1 else ''}.")
+
+    def _why_none_trusted(self) -> str:
+        return "" if self._session.preferences.trusted else "No program has been trusted."
+
     def keep_variant(self) -> None:
         """Keeps the present state as a variant."""
         kept = sum(variant.name.startswith("Variant") for variant in self._session.variants.all)
@@ -173,6 +181,15 @@ class Commands:
                 self.export,
                 needs_model,
                 True,
+            ),
+            Command(
+                "forget_trusted",
+                "File",
+                "Forget tr&usted programs",
+                "Ctrl+Alt+F",
+                "Take back the consent to run TorchScript programs; each is asked for again",
+                self.forget_trusted,
+                self._why_none_trusted,
             ),
             Command("quit", "File", "&Quit", "Ctrl+Q", "Close the window", self._window.close, separated=True),
         ]

@@ -31,6 +31,7 @@ from studio.gui.settings_panel import SettingsPanel
 from studio.gui.start_page import StartPage
 from studio.gui.summary_bar import SummaryBar
 from studio.gui.theme import Scheme, Theme
+from studio.gui.trust_dialog import TrustDialog
 from studio.gui.variants_panel import VariantsPanel
 from studio.gui.view_commands import PAGES, view_commands
 from studio.resources import Sample
@@ -138,6 +139,7 @@ class MainWindow(QMainWindow):
         session.changed.connect(self._follow)
         session.notice.connect(self.notice.show_message)
         session.opening.connect(self._show_opening)
+        session.trust.needed.connect(self._ask_for_trust)
         session.network_missing.connect(self._offer_skeleton)
         session.jobs.added.connect(self._show_jobs)
         session.jobs.changed.connect(self._finish_job)
@@ -201,6 +203,10 @@ class MainWindow(QMainWindow):
     def _show_opening(self, opening: bool) -> None:
         self.start_page.setEnabled(not opening)
         self.setCursor(Qt.CursorShape.BusyCursor if opening else Qt.CursorShape.ArrowCursor)
+
+    def _ask_for_trust(self, path: str, fingerprint: str) -> None:
+        """Asks whether a program may run."""
+        TrustDialog(path, lambda: self._session.trust.give(path, fingerprint), self).open()
 
     def _offer_skeleton(self, checkpoint: str) -> None:
         """Offers to choose the network of weights that came alone."""

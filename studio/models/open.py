@@ -17,6 +17,7 @@ from studio.models.onnx_file import import_onnx
 from studio.models.pt2_file import import_pt2
 from studio.models.sites import sites_of
 from studio.models.skeleton import fill
+from studio.models.torchscript import check_conversion, is_torchscript, refuse_untrusted
 from studio.progress import Progress, Report, silent
 
 #: Larger files are refused before they are read: the whole file is held in memory, and protocol buffers end here.
@@ -42,9 +43,12 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         report: told what is being done; raising `Cancelled` from it stops the opening.
 
     Raises:
+        TrustNeededError: it is a TorchScript program, which only `studio.models.torchscript.convert` may run.
         ModelFileError: in one line what is wrong with the file and where.
     """
     path, network = Path(path), Path(path if skeleton is None else skeleton)
+    if skeleton is None and is_torchscript(path):
+        refuse_untrusted(path)
     if skeleton is None and is_checkpoint(path) and path.is_file():
         report(Progress(0, 1, f"Reading {path.name}"))
         return _open_alone(path)
@@ -61,7 +65,10 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     if not inputs:
         raise ModelFileError(f"{network.name}: the model has no inputs.")
     fingerprint, size = hashlib.sha256(content), len(content)
-    if skeleton is not None:
+    if skeleton is not None and is_torchscript(path):
+        fingerprint.update(check_conversion(path, network).encode())
+        kind, size = "torchscript", path.stat().st_size
+    elif skeleton is not None:
         kind, size = _take_weights(graph, path, network, fingerprint)
     fold_batch_norms(graph)
     report(Progress(2, 3, "Listing layers"))

@@ -127,7 +127,11 @@ class _Lift:
             return None
         module, x, names = built
         for name in names:
-            setattr(module, name, self._weight(weights[name]))
+            setattr(
+                module,
+                name,
+                self._trainable(weights[name]) if name in module._parameters else self._weight(weights[name]),
+            )
         path = self._path(node, module, [str(weights[name].target) for name in names])
         call = self._graph.call_module(path, (self._copy_of(x),))
         call.meta["rank"] = node.meta["val"].dim() if "val" in node.meta else None
@@ -143,6 +147,14 @@ class _Lift:
             free = owner and owner not in self._layers.values()
             self._layers[key] = self._tree.place(owner if free and not made_by_it else caller, module)
         return self._layers[key]
+
+    def _trainable(self, node: fx.Node) -> nn.Parameter:
+        """The weight that `node` reads as a parameter; programs that were TorchScript hold weights as constants."""
+        value = self._weight(node)
+        if not isinstance(value, nn.Parameter):
+            source = operator.attrgetter(str(node.target))(self._source)
+            value = self._weights[id(source)] = nn.Parameter(value)
+        return value
 
     def _weight(self, node: fx.Node) -> Any:
         """The parameter or constant that `node` reads: float32, and one object however many nodes read it."""

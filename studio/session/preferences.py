@@ -23,12 +23,14 @@ class Preferences(Settings):
         theme: colours.
         recent: files opened last, the latest first.
         skeletons: of the checkpoints among them, the file that gave the network.
+        trusted: programs whose code may run, by SHA-256 of their bytes, with where they were.
         latency: how latency is measured.
     """
 
     theme: Literal["system", "light", "dark"] = "system"
     recent: Annotated[tuple[str, ...], Field(strict=False)] = ()
     skeletons: dict[str, str] = Field(default_factory=dict)
+    trusted: dict[str, str] = Field(default_factory=dict)
     latency: LatencySettings = Field(default_factory=LatencySettings)
 
     def with_recent(self, path: str, skeleton: str | None = None) -> "Preferences":

@@ -20,7 +20,7 @@ from studio.engine.requests import (
     OpenModel,
     ViewWeights,
 )
-from studio.errors import EngineStoppedError, StudioError
+from studio.errors import EngineStoppedError, StudioError, TrustNeededError
 from studio.export.latency import LatencySettings
 from studio.models.layer import ModelInfo
 from studio.recipe.cost import ModelCost
@@ -41,6 +41,7 @@ from studio.session.project import Choice, Project
 from studio.session.recoveries import Recoveries
 from studio.session.scans import Scans
 from studio.session.searches import Searches
+from studio.session.trust import Trust
 from studio.session.variants import Variant, Variants
 
 #: What a failed call says when the engine's process died; the next request starts another.
@@ -99,6 +100,7 @@ class Session:
         self.scans = Scans(folder, self.jobs)
         self.searches = Searches(self.scans, self.jobs, lambda choice, label: self._choose(choice, label, None, []))
         self.variants = Variants()
+        self.trust = Trust(self, self._asker, folder / "trusted")
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
 
@@ -161,7 +163,10 @@ class Session:
 
         def failed(error: BaseException) -> None:
             self.opening.emit(False)
-            self._fail(error)
+            if isinstance(error, TrustNeededError):
+                self.trust.ask(path, error.fingerprint)
+            else:
+                self._fail(error)
 
         self._opening = self._asker.ask(OpenModel(path, skeleton), opened, failed)
 

@@ -9,8 +9,8 @@ import pytest
 
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
-from studio.engine.requests import Distill, OpenModel, ViewSpectrum
-from studio.errors import EngineStoppedError, ModelFileError, StudioError
+from studio.engine.requests import Distill, OpenModel, TrustProgram, ViewSpectrum
+from studio.errors import EngineStoppedError, ModelFileError, StudioError, TrustNeededError
 from studio.evaluation.result import Result
 from studio.models.layer import ABILITIES, ModelInfo
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
@@ -353,3 +353,33 @@ def test_a_saved_recipe_loads_as_the_same_settings(opened: Session, tmp_path: Pa
     assert opened.project.settings("a").is_empty
     opened.load_recipe(str(tmp_path / "r.yaml"))
     assert opened.project.settings("a").prune == HALF
+
+
+def test_a_program_runs_after_consent_which_is_remembered_and_taken_back(
+    session: Session, engines: list[Any], tmp_path: Path
+):
+    asked: list[tuple[str, str]] = []
+    session.trust.needed.connect(lambda *given: asked.append(given))
+    start = engines[0].start
+
+    def refusing(request: Any, **rest: Any) -> Any:
+        refused = request == OpenModel("net.pt")
+        return failing(TrustNeededError("code", "f" * 64)) if refused else start(request, **rest)
+
+    engines[0].start = refusing
+    session.open_model("net.pt")
+    assert (asked, session.preferences.trusted) == ([("net.pt", "f" * 64)], {})
+    session.trust.give("net.pt", "f" * 64)
+    session.open_model("net.pt")
+    assert len(asked) == 1
+    runs = engines[0].of(TrustProgram)
+    assert [run.request.fingerprint for run in runs] == ["f" * 64] * 2
+    archive = tmp_path / "studio" / "trusted" / f"{'f' * 64}.pt2"
+    archive.parent.mkdir(parents=True)
+    archive.touch()
+    runs[0].answer(str(archive))
+    assert engines[0].of(OpenModel)[-1].request == OpenModel("net.pt", str(archive))
+    assert session.trust.take_back() == 1
+    assert not archive.exists()
+    session.open_model("net.pt")
+    assert len(asked) == 2
