@@ -22,6 +22,9 @@ from studio.progress import Progress, Report, silent
 DECIDING = 256
 LARGEST_BLOCK = 64 << 20
 
+#: Samples that a mean and deviation are fitted to: two numbers take few.
+FITTING = 128
+
 #: Samples of the baseline.
 BASELINE = 1000
 
@@ -115,10 +118,10 @@ def _normalised(
     report(Progress(0, None, "Trying the usual ways to normalise"))
     metric, predict = METRICS[data.metric], torch_predict(model.graph)
     order, tried = rank(predict, stored, channel, ways, labels, metric)
-    if metric.name == "top1" and tried[0].value < POOR and described.kind != "table":
+    if metric.name == "top1" and tried[0].value < POOR and described.kind == "tensor":
         report(Progress(0, None, "Fitting a mean and deviation"))
         start = next((way for way in order if len(way.mean) == 1 and way.std != (1.0,)), PLAIN)
-        ways = [*order, fitted(model.graph, stored, start, labels)]
+        ways = [*order, fitted(model.graph, stored[:FITTING], start, labels[:FITTING])]
         order, tried = rank(predict, stored, channel, ways, labels, metric)
     return order[0].write(described), tried, [_why(tried, data, len(stored), outputs_of(model.info))]
 

@@ -11,6 +11,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from studio.errors import DataError
+from studio.evaluation import arrays
 from studio.evaluation.data import Dataset, hold_out, open_data
 from studio.models.layer import ModelInfo, TensorSpec
 
@@ -244,6 +245,15 @@ def test_a_header_that_declares_more_than_is_stored_takes_no_memory(tmp_path: Pa
             stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40, 1 << 10)}
         )
     assert "is damaged" in refusal(path)
+
+
+def test_an_archive_that_unpacks_to_more_than_half_the_memory_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = describe(tmp_path, {"x": np.zeros((20_000, 10, 10, 3), np.uint8)}, label=None)  # 6 MB in 6 kB
+    monkeypatch.setattr(arrays, "_memory", lambda: 10e6)
+
+    assert "x.npy unpacks to 6,000,000 bytes; store it as .npy instead" in refusal(path)
 
 
 def test_a_text_that_is_no_yaml_and_a_missing_file_are_named(tmp_path: Path) -> None:

@@ -66,21 +66,20 @@ def test_weights_dropped_alone_open_once_their_network_is_chosen(
     session = window._session
     drop(window, checkpoint)
 
-    # the dialog is cancelled: nothing is open, and the reason stays in sight
-    dialog = dialog_of(window, qtbot)
-    assert dialog.windowTitle() == "The network of weights.pth"
-    dialog.reject()
-    assert session.project is None
-    assert window.notice.isVisible()
+    # the weights are open at once, and what they lack stays in sight
+    qtbot.waitUntil(lambda: session.project is not None and window.notice.isVisible(), timeout=LONG)
+    assert session.project is not None
+    assert session.project.info.skeleton is None
     assert "weights.pth holds weights alone" in window.notice.message.text()
 
-    # asked again from the notice, and answered
+    # the notice asks for the network
+    alone = session.project
     window.notice.action.click()
     dialog = dialog_of(window, qtbot)
+    assert dialog.windowTitle() == "The network of weights.pth"
     dialog.selectFile(str(digits.model))
     dialog.accept()
-    qtbot.waitUntil(lambda: session.project is not None, timeout=LONG)
-    assert session.project is not None
+    qtbot.waitUntil(lambda: session.project is not alone, timeout=LONG)
     assert (session.project.info.path, session.project.info.skeleton) == (str(checkpoint), str(digits.model))
     assert window.windowTitle().startswith("weights.pth")
 
