@@ -7,6 +7,7 @@ from typing import Literal
 from torch import fx, nn
 
 from studio.analysis.calibration import Calibration
+from studio.analysis.gradients import Gradients
 from studio.compression.activations import find_all_levels, with_levels
 from studio.compression.build import build_layer
 from studio.compression.channels import with_arguments
@@ -31,6 +32,7 @@ def compress(
     recipe: Recipe,
     *,
     calibration: Calibration | None = None,
+    gradients: Gradients | None = None,
     weights: Path | None = None,
     previous: CompressedModel | None = None,
     report: Report = silent,
@@ -41,6 +43,7 @@ def compress(
         model: the original, which stays as it is.
         recipe: settings by layer.
         calibration: what the layers' inputs look like; None fits to the weights alone.
+        gradients: how the loss leans on every channel, for channels chosen by it; nothing else needs it.
         weights: file of trained weights (`studio.compression.weights`) to start from instead of the original's.
             Layers with the settings they were trained with get exactly the stored values.
         previous: made from the same model, calibration and weights: what this recipe leaves as it was there is
@@ -49,16 +52,16 @@ def compress(
 
     Raises:
         RecipeError: the recipe does not fit the model.
-        CompressionError: the weights file does not fit the model or is damaged, or activations are to be rounded
-            without data.
+        CompressionError: the weights file does not fit the model or is damaged, or activations are to be rounded or
+            channels to be chosen by the loss without data.
     """
     recipe.check(model.info.layers)
-    known = calibration if recipe.options.data_aware else None
+    known, slopes = (calibration, gradients) if recipe.options.data_aware else (None, None)
     trained = load_weights(weights, model) if weights is not None else None
     if trained is None:
-        plan, ready = make_plan(model, recipe, model.graph, known, {}), dict[str, CompressedLayer]()
+        plan, ready = make_plan(model, recipe, model.graph, known, {}, slopes), dict[str, CompressedLayer]()
     else:
-        plan = make_plan(model, recipe, trained.graph, known, trained.cuts)
+        plan = make_plan(model, recipe, trained.graph, known, trained.cuts, slopes)
         ready = {name: trained.layers[name] for name in plan.settings if _same(name, plan, trained)}
     fit: Literal["layer", "sequential"] = "layer" if known is None else recipe.options.fit
     if previous is not None and previous.fit == fit and previous.recipe.options == recipe.options:

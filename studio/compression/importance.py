@@ -33,6 +33,31 @@ def least_by_magnitude(graph: fx.GraphModule, channels: Channels, group: str, co
         for one, share in zip(ids.tolist(), (norms / norms.sum().clamp_min(1e-30)).tolist(), strict=True):
             if channels.blocks.get(one, (None,))[0] == group:
                 scores[one] += share
+    return _least(scores, channels, group, counts)
+
+
+def least_by_taylor(gates: Mapping[str, Tensor], channels: Channels, group: str, counts: Mapping[int, int]) -> set[int]:
+    """The channels that the loss leans on least, to first order.
+
+    The square of a channel's derivative ``Σ ∂L/∂g`` over all layers of the group, which lose it together, averaged
+    over the samples (P. Molchanov et al., arXiv 1906.10771; see `studio.analysis.gradients`).
+
+    Args:
+        gates: ``∂L/∂g`` by layer, ``[samples, out]``.
+        channels: of the model.
+        group: name of the group.
+        counts: by block, how many channels go.
+    """
+    slopes = defaultdict[int, Tensor](lambda: torch.zeros(()))
+    for name, ids in channels.outputs.items():
+        for place, one in enumerate(ids.tolist()):
+            if channels.blocks.get(one, (None,))[0] == group:
+                slopes[one] = slopes[one] + gates[name][:, place].double()
+    return _least({one: float(slope.square().mean()) for one, slope in slopes.items()}, channels, group, counts)
+
+
+def _least(scores: Mapping[int, float], channels: Channels, group: str, counts: Mapping[int, int]) -> set[int]:
+    """The channels of each block with the lowest scores; of equal ones the first."""
     removed = set[int]()
     for block, count in counts.items():
         members = [one for one in sorted(scores) if channels.blocks[one] == (group, block)]

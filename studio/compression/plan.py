@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from studio.analysis.calibration import Calibration
+from studio.analysis.gradients import Gradients
 from studio.analysis.inputs import HasRows, layer_at
 from studio.compression.channels import Cut, cut_layer, cuts_of, new_arguments, removed_by
 from studio.compression.fit import Fit, fit_of_rest, layer_fit
-from studio.compression.importance import least_by_magnitude, least_for_outputs
+from studio.compression.importance import least_by_magnitude, least_by_taylor, least_for_outputs
 from studio.compression.rank import allowed_weights
+from studio.errors import CompressionError
 from studio.models.channels import Channels, find_channels
 from studio.models.layer import channel_groups
 from studio.models.model import Model
@@ -58,6 +60,7 @@ def make_plan(
     graph: fx.GraphModule,
     calibration: Calibration | None,
     known_cuts: Mapping[str, Cut],
+    gradients: Gradients | None = None,
 ) -> Plan:
     """Finds out which channels go and what then applies to every layer.
 
@@ -67,6 +70,10 @@ def make_plan(
         graph: the model's, or the same graph with other weights.
         calibration: what the layers' inputs look like.
         known_cuts: an earlier choice, which stands where it takes as many channels as the recipe.
+        gradients: how the loss leans on the channels.
+
+    Raises:
+        CompressionError: channels are to go by what the loss leans on, which is not known.
     """
     layers = model.info.layers
     settings = {
@@ -78,7 +85,8 @@ def make_plan(
         changed = {name: one for name, one in settings.items() if not one.is_empty}
         return Plan(graph, changed, bias_correction=recipe.options.bias_correction)
     channels = find_channels(graph, model.example())
-    removed = _removed(model, graph, channels, chosen, kept, calibration, removed_by(known_cuts, channels))
+    known_before = removed_by(known_cuts, channels)
+    removed = _removed(model, graph, channels, chosen, kept, calibration, gradients, known_before)
     cuts = cuts_of(graph, channels, removed)
     for layer in layers:
         if layer.name in cuts:
@@ -95,9 +103,14 @@ def _removed(
     chosen: Mapping[str, ChannelSettings],
     kept: Mapping[tuple[str, int], int],
     calibration: Calibration | None,
+    gradients: Gradients | None,
     known: set[int],
 ) -> set[int]:
-    """Ids of all channels that go."""
+    """Ids of all channels that go.
+
+    Raises:
+        CompressionError: the gradients that a choice needs are not known.
+    """
 
     def fit_of(name: str, layer: HasRows) -> Fit:
         return layer_fit(name, layer, calibration)
@@ -116,9 +129,25 @@ def _removed(
             removed.update(before)
         elif chosen[group.name].importance == "magnitude":
             removed |= least_by_magnitude(graph, channels, group.name, counts)
+        elif chosen[group.name].importance == "taylor":
+            removed |= least_by_taylor(_known_gates(gradients, group.name), channels, group.name, counts)
         else:
             removed |= least_for_outputs(graph, channels, group.name, counts, fit_of)
     return removed
+
+
+def _known_gates(gradients: Gradients | None, group: str) -> Mapping[str, Tensor]:
+    """The gradients, where there are any.
+
+    Raises:
+        CompressionError: there is no data to learn them from.
+    """
+    if gradients is None:
+        raise CompressionError(
+            f"{group}: how the loss leans on channels is learnt from data: choose training data (--calibration) and "
+            "leave Fit to data (data_aware) on, or choose channels by another importance."
+        )
+    return gradients.gates
 
 
 def _with_known_rank(layer: HasRows, settings: LayerSettings) -> LayerSettings:

@@ -21,6 +21,7 @@ from studio.compression.compress import CompressedModel, compress
 from studio.compression.weights import save_weights
 from studio.distillation.settings import DistillOutcome
 from studio.distillation.train import distill
+from studio.engine.channel_gradients import ChannelGradients
 from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
 from studio.engine.kept_scan import KeptScan
@@ -98,6 +99,7 @@ class Workspace:
         self._references = Memory(4)
         self._replays = Memory(3)
         self._calibrations = Memory(2)
+        self._gradients = ChannelGradients()
         self._files = Memory(2)
         # a sequential fit takes long: kept apart, it does not hold up the layer fit that the window looks at
         self._compressed = {"layer": Memory(3), "sequential": Memory(2)}
@@ -327,19 +329,22 @@ class Workspace:
     def _compress(self, source: Source, report: Report) -> CompressedModel:
         """The compressed model of `source`; layers that the last one of the same model shares are taken over."""
         model = self._model(source.model, source.skeleton)
-        same = (
-            model.info.fingerprint,
-            source.weights,
-            source.calibration,
-            source.recipe.options.model_dump_json(),
-        )
+        options = source.recipe.options.model_dump_json()
+        same = (model.info.fingerprint, source.weights, source.calibration, options)
         calibration = self._calibration(source, model, report)
+        gradients = self._gradients.of(source, model, self._dataset, report)
 
         def make() -> CompressedModel:
             weights = Path(source.weights) if source.weights else None
             last = self._last.get(same)
             made = compress(
-                model, source.recipe, calibration=calibration, weights=weights, previous=last, report=report
+                model,
+                source.recipe,
+                calibration=calibration,
+                gradients=gradients,
+                weights=weights,
+                previous=last,
+                report=report,
             )
             if last is None or not made.settings.items() <= last.settings.items():
                 self._last[same] = made  # a part of the last one, such as a layer alone, would lose the others

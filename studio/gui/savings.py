@@ -50,4 +50,10 @@ def coupling_notes(session: Session, layers: Iterable[Layer]) -> list[str]:
     others = [name for group in groups for name in group.members if name not in chosen]
     kept = [name for group in groups for name in (*group.members, *group.consumers) if project.settings(name).keep]
     notes = [f"Together with: {', '.join(others)}."] if others else []
+    unfitted = project.calibration is None or not project.recipe.options.data_aware
+    asked = project.recipe.groups_of(project.info.layers)
+    if unfitted and any(asked[group.name].importance == "taylor" for group in groups if group.name in asked):
+        notes.append(
+            "What the loss leans on (Taylor) is learnt from data: choose training data, with “Fit to data” on."
+        )
     return notes + ([f"All channels stay as long as {kept[0]} is kept as it is."] if kept else [])

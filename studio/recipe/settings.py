@@ -105,10 +105,12 @@ class ChannelSettings(Settings):
         description="Share of the group's channels that go, in every layer of the group.",
         json_schema_extra={"unit": "%", "scale": 100, "default_start": 0.25},
     )
-    importance: Literal["output", "magnitude"] = Field(
+    importance: Literal["output", "magnitude", "taylor"] = Field(
         default="output",
         title="Importance",
-        description="By what the layers behind lose once they have made up for it, or by the size of the weights.",
+        description="By what the layers behind lose once they have made up for it, by the size of the weights, or by "
+        "how the loss on the training data leans on the channels (Taylor; without labels the answers' divergence).",
+        json_schema_extra={"labels": {"output": "output", "magnitude": "magnitude", "taylor": "loss (Taylor)"}},
     )
     multiple_of: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1,

@@ -9,11 +9,15 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from studio.analysis.calibration import Calibration, calibrate
+from studio.analysis.gradients import gather_gradients
 from studio.compression.compress import CompressedModel, compress
+from studio.compression.importance import least_by_taylor
 from studio.compression.trainable import freeze, trainable
 from studio.compression.weights import load_weights, save_weights
+from studio.errors import CompressionError
 from studio.export.onnx_file import onnx_bytes
 from studio.export.onnx_runtime import runtime_predict
+from studio.models.channels import Channels
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.layers import layer_table
 from studio.models.model import Model
@@ -202,3 +206,37 @@ def test_the_effective_weight_has_zeros_where_channels_went(padded: Model) -> No
     gone = sorted(set(range(16)) - set(compressed.cuts["wide"].outputs))
     assert weight.shape == (16, 8, 3, 3)
     assert not weight[gone].any()
+
+
+def test_channels_that_the_loss_does_not_lean_on_go_first() -> None:
+    torch.manual_seed(2)
+    net = PaddedShortcut()
+    with torch.no_grad():
+        net.hidden.bias[:] = 1  # none is dead
+        net.head.weight[:, [1, 4, 7]] = 0  # large weights before, but nothing behind reads them
+        net.hidden.weight[[1, 4, 7]] *= 5
+    model = opened(net)
+    images = torch.randn(24, 3, 8, 8)
+    gradients = gather_gradients(model, [(images,)], [torch.arange(24) % 5])
+    by = {
+        kind: Recipe.model_validate({"layers": {"hidden": {"channels": {"ratio": 0.25, "importance": kind}}}})
+        for kind in ("taylor", "magnitude")
+    }
+    calibration = calibrate(model, [(images,)])
+    cut = compress(model, by["taylor"], calibration=calibration, gradients=gradients).cuts["hidden"]
+    assert set(range(12)) - set(cut.outputs) == {1, 4, 7}
+    large = compress(model, by["magnitude"], calibration=calibration).cuts["hidden"]
+    assert not {1, 4, 7} & (set(range(12)) - set(large.outputs))
+
+
+def test_layers_that_lose_channels_together_are_weighed_together() -> None:
+    gates = {"stem": torch.tensor([[3.0, 1.0], [3.0, 1.0]]), "conv": torch.tensor([[-3.0, 1.0], [-3.0, 1.0]])}
+    ids = np.array([10, 11])
+    channels = Channels({"stem": ids, "conv": ids}, {}, {}, {}, {10: ("stem", 0), 11: ("stem", 0)}, {}, {})
+    assert least_by_taylor(gates, channels, "stem", {0: 1}) == {10}  # (3 − 3)² against (1 + 1)²
+
+
+def test_the_loss_takes_data(padded: Model, seen: Calibration) -> None:
+    chosen = Recipe.model_validate({"layers": {"wide": {"channels": {"ratio": 0.25, "importance": "taylor"}}}})
+    with pytest.raises(CompressionError, match="choose training data"):
+        compress(padded, chosen, calibration=seen)

@@ -217,3 +217,14 @@ def test_a_kept_layer_that_holds_the_channels_is_named(panel, opened, selection)
     selection.select(("stem",))
     panel.sections["channels"].switch.click()
     assert "All channels stay as long as block2.conv1 is kept" in panel.sections["channels"].notes.text()
+
+
+def test_channels_by_the_loss_say_that_they_take_data(panel, opened, selection):
+    chosen = ChannelSettings(ratio=0.25, importance="taylor")
+    opened.edit_layers(["stem"], "Remove channels", channels=chosen)
+    selection.select(("stem",))
+    form = panel.sections["channels"].form
+    assert form.editors["importance"].box.currentText() == "loss (Taylor)"
+    assert "learnt from data" not in panel.sections["channels"].notes.text()
+    opened.edit_options("Set fit to data", data_aware=False)
+    assert "learnt from data: choose training data" in panel.sections["channels"].notes.text()
