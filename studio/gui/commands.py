@@ -7,7 +7,17 @@ from PySide6.QtWidgets import QMainWindow
 
 from studio.errors import StudioError
 from studio.gui.actions import Command
-from studio.gui.file_dialogs import DATA, MODELS, NETWORKS, ONNX, RECIPES, WEIGHTS, ask_folder, ask_open, ask_save
+from studio.gui.file_dialogs import (
+    DATA,
+    MODELS,
+    NETWORKS,
+    ONNX,
+    RECIPES,
+    WEIGHTS,
+    ask_folder,
+    ask_open,
+    ask_save,
+)
 from studio.gui.latency_card import LatencyDialog
 from studio.gui.search_dialog import SearchDialog
 from studio.gui.text import sentence
@@ -54,6 +64,10 @@ class Commands:
     def open_model(self) -> None:
         """Asks for a model and opens it."""
         ask_open(self._window, "Open a model", MODELS, self._session.open_model)
+
+    def open_folder(self) -> None:
+        """Asks for a Hugging Face folder and opens it."""
+        ask_folder(self._window, "Open a Hugging Face folder", self._session.open_model)
 
     def choose_skeleton(self, checkpoint: str) -> None:
         """Asks for the network that a checkpoint's weights belong to, and opens both; otherwise nothing changes."""
@@ -150,6 +164,14 @@ class Commands:
         needs_model = self.why_no_model
         opening = [
             Command("open", "File", "&Open a model …", "Ctrl+O", "Open a model or a checkpoint", self.open_model),
+            Command(
+                "open_folder",
+                "File",
+                "Open a &folder …",
+                "Ctrl+Shift+O",
+                "Open a Hugging Face folder: config.json with safetensors",
+                self.open_folder,
+            ),
             *(self._sample_command(number, sample) for number, sample in enumerate(samples, start=1)),
         ]
         keeping = [

@@ -173,7 +173,8 @@ class MainWindow(QMainWindow):
             info = self._session.project.info
             self.notice.hide()
             self._show_stage()
-            self.graph.show_original(info.skeleton or info.path)
+            if Path(info.path).is_file():
+                self.graph.show_original(info.skeleton or info.path)
             self.selection.select((info.layers[0].name,) if info.layers else ())
             self.start_page.show_recent(self._session.preferences.recent)
         self._refresh()

@@ -95,7 +95,7 @@ class StartPage(QScrollArea):
         while item := self._recent.takeAt(0):
             if (row := item.widget()) is not None:
                 row.deleteLater()
-        existing = [path for path in paths if Path(path).is_file()]
+        existing = [path for path in paths if Path(path).exists()]
         for path in existing:
             self._recent.addWidget(self._recent_row(path))
         self._recent_box.setVisible(bool(existing))

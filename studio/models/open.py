@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import fx
@@ -9,6 +10,7 @@ from torch import fx
 from studio.errors import ModelFileError
 from studio.models.checkpoint import format_of, is_checkpoint, read_checkpoint, shards_of
 from studio.models.fold import fold_batch_norms
+from studio.models.huggingface import fingerprint_of, import_folder, is_folder, weight_files
 from studio.models.layer import Layer, ModelInfo, TensorSpec
 from studio.models.layers import layer_table
 from studio.models.loose import weights_alone
@@ -36,8 +38,8 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     The file is treated as data; nothing in it is executed. BatchNorms are folded into the layers before them.
 
     Args:
-        path: the file; a checkpoint is a ``.safetensors`` file, the index of several, or a state dict in ``.pt``,
-            ``.pth``, ``.th`` or ``.bin``.
+        path: the file, or a Hugging Face folder with its ``config.json``; a checkpoint is a ``.safetensors`` file, the
+            index of several, or a state dict in ``.pt``, ``.pth``, ``.th`` or ``.bin``.
         skeleton: an ONNX file or ``.pt2`` archive whose network takes the checkpoint's weights by name; without it
             their layers are opened with nothing between them.
         report: told what is being done; raising `Cancelled` from it stops the opening.
@@ -54,17 +56,9 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         return _open_alone(path)
     if skeleton is not None:
         _check_weights(path)
-    report(Progress(0, 3, f"Reading {network.name}"))
-    content = _read(network)
-    kind = _format(network, content)
-    report(Progress(1, 3, "Building the graph"))
-    try:
-        graph, inputs, outputs = _IMPORTERS[kind](content, network.parent)
-    except ModelFileError as error:
-        raise ModelFileError(f"{network.name}: {error}") from error
-    if not inputs:
-        raise ModelFileError(f"{network.name}: the model has no inputs.")
-    fingerprint, size = hashlib.sha256(content), len(content)
+    found = _read_network(network, report)
+    graph, inputs, outputs = found.graph, found.inputs, found.outputs
+    kind, fingerprint, size = found.kind, found.fingerprint, found.size
     if skeleton is not None and is_torchscript(path):
         fingerprint.update(check_conversion(path, network).encode())
         kind, size = "torchscript", path.stat().st_size
@@ -90,6 +84,43 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     )
     report(Progress(3, 3, "Opened"))
     return Model(graph, info, free_size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """What a file or folder tells of a network."""
+
+    graph: fx.GraphModule
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    kind: str
+    fingerprint: "hashlib._Hash"
+    size: int
+
+
+def _read_network(path: Path, report: Report) -> _Network:
+    """The network of a file or of a Hugging Face folder.
+
+    Raises:
+        ModelFileError: naming it, and what is wrong.
+    """
+    report(Progress(0, 3, f"Reading {path.name}"))
+    content = b"" if is_folder(path) else _read(path)
+    kind = "huggingface" if is_folder(path) else _format(path, content)
+    report(Progress(1, 3, "Building the graph"))
+    try:
+        if kind == "huggingface":
+            imported = import_folder(path)
+            size = sum(file.stat().st_size for file in weight_files(path))
+            found = _Network(*imported, kind, fingerprint_of(path), size)
+        else:
+            imported = _IMPORTERS[kind](content, path.parent)
+            found = _Network(*imported, kind, hashlib.sha256(content), len(content))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path.name}: {error}") from error
+    if not found.inputs:
+        raise ModelFileError(f"{path.name}: the model has no inputs.")
+    return found
 
 
 def _check_weights(path: Path) -> None:
@@ -155,7 +186,7 @@ def _read(path: Path) -> bytes:
     if not path.exists():
         raise ModelFileError(f"There is no file '{path}'.")
     if not path.is_file():
-        raise ModelFileError(f"'{path}' is a folder, not a model file.")
+        raise ModelFileError(f"'{path}' is a folder without a config.json, not a model.")
     size = path.stat().st_size
     if size == 0:
         raise ModelFileError(f"{path.name} is empty.")

@@ -17,7 +17,7 @@ from torch.export.graph_signature import TensorArgument
 
 from studio.errors import ModelFileError
 from studio.models.layer import TensorSpec
-from studio.models.pt2_layers import BUILDERS, arguments
+from studio.models.pt2_layers import ATTRIBUTES, BUILDERS, TRANSPOSED, arguments
 from studio.models.pt2_scan import scan
 from studio.models.tree import ModuleTree, finished
 
@@ -55,8 +55,8 @@ def import_pt2(content: bytes, _folder: Path) -> tuple[fx.GraphModule, tuple[Ten
         program = torch.export.load(io.BytesIO(clean))
     except Exception as error:  # the loader answers a damaged archive with whatever its parts raise
         raise ModelFileError(f"The .pt2 archive is damaged: {str(error).strip().splitlines()[0][:200]}") from error
-    inputs = _specs(program, program.graph_signature.input_specs, "USER_INPUT")
-    outputs = _specs(program, program.graph_signature.output_specs, "USER_OUTPUT")
+    inputs = specs(program, program.graph_signature.input_specs, "USER_INPUT")
+    outputs = specs(program, program.graph_signature.output_specs, "USER_OUTPUT")
     return lift(program), inputs, outputs
 
 
@@ -78,6 +78,7 @@ class _Lift:
         self._tree = ModuleTree()
         self._copies: dict[fx.Node, Any] = {}
         self._weights: dict[int, nn.Parameter | torch.Tensor] = {}
+        self._turned: dict[int, nn.Parameter] = {}
         self._layers: dict[tuple[object, ...], str] = {}
         self._reads: dict[str, fx.Node] = {}
 
@@ -127,11 +128,14 @@ class _Lift:
             return None
         module, x, names = built
         for name in names:
-            setattr(
-                module,
-                name,
-                self._trainable(weights[name]) if name in module._parameters else self._weight(weights[name]),
-            )
+            attribute = ATTRIBUTES.get(name, name)
+            if name in TRANSPOSED:
+                value: Any = self._transposed(weights[name])
+            elif attribute in module._parameters:
+                value = self._trainable(weights[name])
+            else:
+                value = self._weight(weights[name])
+            setattr(module, attribute, value)
         path = self._path(node, module, [str(weights[name].target) for name in names])
         call = self._graph.call_module(path, (self._copy_of(x),))
         call.meta["rank"] = node.meta["val"].dim() if "val" in node.meta else None
@@ -147,6 +151,13 @@ class _Lift:
             free = owner and owner not in self._layers.values()
             self._layers[key] = self._tree.place(owner if free and not made_by_it else caller, module)
         return self._layers[key]
+
+    def _transposed(self, node: fx.Node) -> nn.Parameter:
+        """The weight ``[in, out]`` that `node` reads as ``[out, in]``, one object however many nodes read it."""
+        weight = self._weight(node)
+        if id(weight) not in self._turned:
+            self._turned[id(weight)] = nn.Parameter(weight.detach().T.contiguous())
+        return self._turned[id(weight)]
 
     def _trainable(self, node: fx.Node) -> nn.Parameter:
         """The weight that `node` reads as a parameter; programs that were TorchScript hold weights as constants."""
@@ -177,7 +188,7 @@ def _caller(node: fx.Node) -> tuple[str, str]:
     return path.partition("@")[0], kind  # a module's second call is written as ``path@1``
 
 
-def _specs(program: ExportedProgram, specs: Any, kind: str) -> tuple[TensorSpec, ...]:
+def specs(program: ExportedProgram, given: Any, kind: str) -> tuple[TensorSpec, ...]:
     """What goes in, or comes out.
 
     Raises:
@@ -185,7 +196,7 @@ def _specs(program: ExportedProgram, specs: Any, kind: str) -> tuple[TensorSpec,
     """
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     found = []
-    for spec in specs:
+    for spec in given:
         if spec.kind.name != kind:
             continue
         if not isinstance(spec.arg, TensorArgument):

@@ -21,6 +21,13 @@ _CONV_TRANSPOSE: dict[int, Callable[..., nn.Module]] = {
 _BATCH_NORM = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
 
+#: What arguments are called in the layer that takes them, where the two differ.
+ATTRIBUTES = {"mat2": "weight", "self": "bias"}
+
+#: Arguments that the layer holds transposed.
+TRANSPOSED = ("mat2",)
+
+
 def arguments(node: fx.Node) -> dict[str, Any]:
     """The arguments of an ATen call by the names of its schema, defaults filled in."""
     schema: Any = getattr(node.target, "_schema").arguments  # noqa: B009 (typed only on operator overloads)
@@ -34,6 +41,15 @@ def linear(a: Mapping[str, Any]) -> Built | None:
     if not _constant(weight, a["bias"]) or weight.dim() != 2:
         return None
     return nn.Linear(weight.shape[1], weight.shape[0], a["bias"] is not None), a["input"], _present(a, "weight", "bias")
+
+
+def product(a: Mapping[str, Any]) -> Built | None:
+    """``b + x W`` with a weight ``[in, out]``: how GPT-2 writes its linear layers."""
+    weight, bias = a["mat2"], a["self"]
+    plain = a["beta"] == a["alpha"] == 1 and isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor)
+    if not plain or weight.dim() != 2 or bias.shape != weight.shape[1:]:
+        return None
+    return nn.Linear(*weight.shape), a["mat1"], ["mat2", "self"]
 
 
 def convolution(a: Mapping[str, Any]) -> Built | None:
@@ -85,6 +101,7 @@ def embedding(a: Mapping[str, Any]) -> Built | None:
 
 BUILDERS: Mapping[Any, Builder] = {
     _aten.linear.default: linear,
+    _aten.addmm.default: product,
     _aten.conv1d.default: convolution,
     _aten.conv2d.default: convolution,
     _aten.conv3d.default: convolution,
