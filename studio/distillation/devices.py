@@ -66,6 +66,11 @@ class Arithmetic:
         return torch.autocast(self.device.type, torch.bfloat16) if self._is_mixed else nullcontext()
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory was short: accelerators have a class for it, a CPU only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether an accelerator computes in bfloat16; on CPUs it depends on more than can be asked."""
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -10,6 +10,7 @@ from studio.compression.compressed import CompressedModel
 from studio.compression.trainable import freeze
 from studio.distillation.changes import Changes
 from studio.distillation.checkpoint import Checkpoint, Keeper, check_identity
+from studio.distillation.devices import is_out_of_memory
 from studio.distillation.held_out import HeldOut
 from studio.distillation.lessons import Lessons
 from studio.distillation.schedule import learning_rate
@@ -17,6 +18,7 @@ from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.distillation.state import Before, RunState
 from studio.distillation.student import Student
 from studio.distillation.teacher import Teacher
+from studio.errors import TrainingError
 from studio.evaluation.data import Dataset
 from studio.evaluation.result import Measurement
 from studio.progress import Cancelled, Progress, Report
@@ -87,6 +89,13 @@ class Run:
         return self._state
 
     @property
+    def remark(self) -> str:
+        """Why the run ended early, and that memory was short, if so."""
+        short = self._student.parts > self._settings.accumulate
+        told = f"Memory was short: the samples of a step passed in {self._student.parts} parts." if short else ""
+        return " ".join(filter(None, (self.state.ended, told)))
+
+    @property
     def epochs_done(self) -> int:
         """Passes over the data, a part of one counted as one."""
         return math.ceil(self.state.step / self._lessons.per_epoch)
@@ -110,17 +119,31 @@ class Run:
 
         Returns:
             The best model, the last state, and the model's metric on all held-out samples.
+
+        Raises:
+            TrainingError: memory is short.
         """
         try:
-            self._teacher.prepare(lambda progress: self._tell(progress.message))
-            if self._state is None:
-                self._begin()
-            self._go_on()
-            return self._chosen()
+            return self._trained()
         except Cancelled:
             if self._state is not None:
                 self._save()
             raise
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"Memory was short for {self._settings.batch_size} samples at once: choose a smaller batch, such as "
+                f"{max(1, self._settings.batch_size // 2)}."
+            ) from error
+
+    def _trained(self) -> tuple[CompressedModel, RunState, float]:
+        """See `result`."""
+        self._teacher.prepare(lambda progress: self._tell(progress.message))
+        if self._state is None:
+            self._begin()
+        self._go_on()
+        return self._chosen()
 
     def _begin(self) -> None:
         watched, whole = self._held.whole(self._compressed.graph)

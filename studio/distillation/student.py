@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from studio.distillation.average import Average
-from studio.distillation.devices import Arithmetic
+from studio.distillation.devices import Arithmetic, is_out_of_memory
 from studio.distillation.features import FeatureLoss, tapped
 from studio.distillation.lessons import Lesson
 from studio.distillation.losses import distillation_loss
 from studio.distillation.optimizer import make_optimizer
 from studio.distillation.settings import DistillSettings
+from studio.errors import TrainingError
 from studio.evaluation.predict import first_output
 
 
@@ -25,6 +26,7 @@ class Student:
     Attributes:
         graph: what is trained.
         shown: what is measured and kept: `graph` itself, or the average of its weights.
+        parts: how many parts a step's samples pass in; more than the settings want once memory was short.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Student:
         self._parameters = [parameter for parameter in trained if parameter.requires_grad]
         self._optimizer = make_optimizer(self._parameters, settings)
         self._step = 0
+        self.parts = settings.accumulate
 
     @torch.no_grad()
     def first_losses(self, lesson: Lesson) -> tuple[float, float]:
@@ -53,9 +56,11 @@ class Student:
 
         Returns:
             The loss before the step; when it or its gradient is not finite, NaN, and nothing has been changed.
+
+        Raises:
+            TrainingError: not even one sample at a time fits in memory.
         """
-        self._optimizer.zero_grad()
-        total = sum(self._learn(part, len(part) / len(lesson)) for part in lesson.parts(self._settings.accumulate))
+        total = self._learn_all(lesson)
         norm = self._clip()
         if not (math.isfinite(total) and norm.isfinite()):
             return math.nan
@@ -98,6 +103,27 @@ class Student:
     def _modules(self) -> dict[str, nn.Module]:
         averaged = {"average": self._average.graph} if self._average is not None else {}
         return {"student": self.graph, "adapters": self._features, **averaged}
+
+    def _learn_all(self, lesson: Lesson) -> float:
+        """The gradient of a lesson and its loss, in twice as many parts whenever memory is short: the step is the same.
+
+        Raises:
+            TrainingError: not even one sample at a time fits.
+        """
+        while True:
+            self._optimizer.zero_grad()
+            try:
+                return sum(self._learn(part, len(part) / len(lesson)) for part in lesson.parts(self.parts))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.parts >= len(lesson):
+                    raise TrainingError(
+                        f"Memory on '{self._device.type}' is short even for one sample at a time: try another device."
+                    ) from error
+            self.parts = min(2 * self.parts, len(lesson))  # outside of the handler, which would hold on to the memory
+            if self._device.type != "cpu":
+                torch.accelerator.empty_cache()
 
     def _learn(self, lesson: Lesson, share: float) -> float:
         """Adds the gradient of a part of a step, which makes up `share` of it; gives its part of the loss."""

@@ -123,7 +123,7 @@ def _recovered(run: Run, metric: str) -> tuple[CompressedModel, Recovery]:
         after=value,
         epochs=run.epochs_done,
         seconds=state.seconds,
-        warning=state.ended,
+        warning=run.remark,
     )
 
 
