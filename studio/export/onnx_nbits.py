@@ -1,9 +1,9 @@
-"""Products with integer weights as ONNX Runtime's own operator, which reads four bits as they are stored.
+"""Products with integer weights as ONNX Runtime's own operator, which reads four or eight bits as they are stored.
 
 `MatMulNBits <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits>`_
-takes weights ``[out, blocks, block_size / 2]``, two a byte, the first in the lower half, as unsigned integers with a
-zero point of 8 unless it is given others. Its ``accuracy_level`` says what it computes with: 1 is float32, 4 rounds
-the inputs to 8 bits by block as well (`studio.compression.ops.round_blocks`).
+takes weights ``[out, blocks, block_size · bits / 8]`` as unsigned integers, of four bits two a byte, the first in the
+lower half, with a zero point in the middle (8 or 128) unless it is given others. Its ``accuracy_level`` says what it
+computes with: 1 is float32, 4 rounds the inputs to 8 bits by block as well (`studio.compression.ops.round_blocks`).
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,13 @@ from studio.export.onnx_weights import Stored, initializer, integers_of
 from studio.recipe.settings import Product
 from studio.recipe.stored_size import ACCURACY_LEVEL, NBITS_DOMAIN
 
-#: What makes a signed integer of four bits an unsigned one.
-_SHIFT = 8
-
 
 def write_product(graph: ir.Graph, stored: Stored, part: str, product: Product) -> ir.Node:
     """Replaces a stored weight and the product that reads it by one node; a bias in that product stays in it.
 
     Args:
         graph: fresh from the exporter.
-        stored: integers of four bits in blocks.
+        stored: integers in blocks.
         part: path of the layer or factor, by which the initializers are named.
         product: which of ONNX Runtime's.
     """
@@ -35,7 +32,7 @@ def write_product(graph: ir.Graph, stored: Stored, part: str, product: Product) 
     out, columns = integers.q.shape
     blocks = -(-columns // block_size)
     padded = np.pad(integers.q, ((0, 0), (0, blocks * block_size - columns)))
-    packed = _packed(padded + _SHIFT).reshape(out, blocks, block_size // 2)
+    packed = _packed(padded, integers.bits).reshape(out, blocks, -1)
     inputs: list[ir.Value | None] = [
         reader.inputs[0],
         initializer(graph, f"{part}.weight_quantized", packed),
@@ -43,14 +40,14 @@ def write_product(graph: ir.Graph, stored: Stored, part: str, product: Product) 
     ]
     bias = reader.inputs[2] if len(reader.inputs) > 2 else None
     if integers.zero_point is not None:
-        zeros = np.pad(integers.zero_point, ((0, 0), (0, blocks % 2)))
-        inputs.append(initializer(graph, f"{part}.weight_zero_point", _packed(zeros + _SHIFT)))
+        zeros = np.pad(integers.zero_point, ((0, 0), (0, blocks % 2 if integers.bits == 4 else 0)))
+        inputs.append(initializer(graph, f"{part}.weight_zero_point", _packed(zeros, integers.bits)))
     if bias is not None:
         inputs += [None] * (5 - len(inputs)) + [bias]
     attributes: Mapping[str, int] = {
         "K": columns,
         "N": out,
-        "bits": 4,
+        "bits": integers.bits,
         "block_size": block_size,
         "accuracy_level": ACCURACY_LEVEL[product],
     }
@@ -64,7 +61,8 @@ def write_product(graph: ir.Graph, stored: Stored, part: str, product: Product) 
     return node
 
 
-def _packed(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Two unsigned integers a byte along each row, the first in the lower half."""
-    halves = integers.astype(np.uint8)
-    return (halves[:, ::2] | (halves[:, 1::2] << 4)).astype(np.uint8)
+def _packed(integers: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
+    """Signed integers as unsigned ones, of four bits two a byte along each row, the first in the lower half."""
+    unsigned: NDArray[np.uint8] = (integers.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
+    packed: NDArray[np.uint8] = np.bitwise_or(unsigned[:, ::2], unsigned[:, 1::2] << 4) if bits == 4 else unsigned
+    return packed

@@ -202,7 +202,7 @@ class QuantizeForm(MethodForm):
             self.show_row(self.editors[name], shown.weight_bits < 16)
         self.show_row(self.editors["group_size"], shown.grouped)
         linear = any(len(layer.shape) == 2 for layer in layers)
-        self.show_row(self.editors["product"], linear and shown.grouped and shown.weight_bits <= 4)
+        self.show_row(self.editors["product"], linear and shown.grouped)
         self.show_row(self.editors["activation_range"], shown.activation_bits is not None)
         self.editors["activation_bits"].setEnabled(any(layer.allows("activations") for layer in layers))
 

@@ -114,18 +114,19 @@ def matmul(bench: Workbench, op: Operator) -> Any:
 
 @LAYERS("com.microsoft.MatMulNBits")
 def matmul_nbits(bench: Workbench, op: Operator) -> Any:
-    """ONNX Runtime's product with four-bit weights is a linear layer with the weight that they stand for.
+    """ONNX Runtime's product with stored integers is a linear layer with the weight that they stand for.
 
     That it may round the layer's inputs too (``accuracy_level`` 4) is left out.
     """
     packed, scale, zeros = (bench.constant(op, i) for i in (1, 2, 3))
-    if packed is None or scale is None or op.get("bits", 4) != 4 or bench.value(op, 4) is not None:
-        raise op.refuse("only constant weights of four bits in their own order are supported")
+    bits = op.get("bits", 4)
+    if packed is None or scale is None or bits not in (4, 8) or bench.value(op, 4) is not None:
+        raise op.refuse("only constant weights of four or eight bits in their own order are supported")
     out, columns, blocks = op.get("N", 0), op.get("K", 0), packed.shape[1]
-    zero_point: Any = 8
+    zero_point: Any = 2 ** (bits - 1)
     if zeros is not None:
-        zero_point = _halves(zeros.reshape(out, -1))[:, :blocks, None]
-    levels = _halves(packed.flatten(1)).reshape(out, blocks, -1) - zero_point
+        zero_point = _unsigned(zeros.reshape(out, -1), bits)[:, :blocks, None]
+    levels = _unsigned(packed.flatten(1), bits).reshape(out, blocks, -1) - zero_point
     weight = (levels.float() * scale.reshape(out, blocks, 1)).flatten(1)[:, :columns]
     name = op.inputs[1].replace(".weight_quantized", ".weight")
     bias = bench.constant(op, 5)
@@ -139,9 +140,10 @@ def matmul_nbits(bench: Workbench, op: Operator) -> Any:
     return result
 
 
-def _halves(packed: torch.Tensor) -> torch.Tensor:
-    """The unsigned four-bit integers of bytes ``[out, n]``, the lower half first, ``[out, 2 n]``."""
-    return torch.stack((packed & 0xF, packed >> 4), -1).flatten(1).to(torch.int16)
+def _unsigned(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """The unsigned integers of bytes ``[out, n]``; of four bits ``[out, 2 n]``, the lower half first."""
+    halves = packed if bits == 8 else torch.stack((packed & 0xF, packed >> 4), -1).flatten(1)
+    return halves.to(torch.int16)
 
 
 @LAYERS("BatchNormalization")

@@ -323,7 +323,7 @@ def _notes(
         elif not runs_in_integers(settings):
             yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
         if settings.quantize.product != "portable" and settings.quantize.product_of(layer.shape) == "portable":
-            yield "MatMulNBits takes linear layers with 4-bit groups of 16, 32, 64, 128 or 256: not this one"
+            yield "MatMulNBits takes linear layers with groups of 16 to 256, of 8 bits with int8 inputs: not this one"
         if settings.quantize.activation_bits and not runs_in_integers(settings):
             yield "only whole layers with symmetric 8-bit weights without groups run in integers"
         bits = settings.quantize.weight_bits
@@ -337,7 +337,8 @@ def _notes(
 
 
 def _product_notes(settings: QuantizeSettings) -> Iterator[str]:
-    yield "ONNX Runtime alone runs this form; it reads the weights in 4 bits, in memory too"
+    bits = CONTAINER_BITS[settings.weight_bits]
+    yield f"ONNX Runtime alone runs this form; it reads the weights in {bits} bits, in memory too"
     if settings.product == "onnxruntime_int8":
         yield f"it rounds the layer's inputs to 8 bits, every {settings.group_size} with one scale, as the preview does"
 

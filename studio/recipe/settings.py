@@ -195,8 +195,8 @@ class QuantizeSettings(Settings):
         default="portable",
         title="Product",
         description="What multiplies by a linear layer's weight: any runtime, or ONNX Runtime's MatMulNBits, exactly "
-        "or with the inputs rounded to 8 bits by group, which is fast (only with 4 bits and less in groups of 16, 32, "
-        "64, 128 or 256).",
+        "or with the inputs rounded to 8 bits by group, which is fast (only with groups of 16, 32, 64, 128 or 256; "
+        "8-bit weights only with rounded inputs).",
         json_schema_extra={
             "labels": {
                 "portable": "any runtime",
@@ -239,8 +239,9 @@ class QuantizeSettings(Settings):
 
     def product_of(self, shape: Sequence[int]) -> Product:
         """How a weight ``[out, in, *kernel]`` is multiplied by: what `product` comes to where it cannot be had."""
-        fits = CONTAINER_BITS[self.weight_bits] == 4 and self.grouped and self.group_size in NBITS_GROUPS
-        return self.product if fits and len(shape) == 2 else "portable"
+        few = CONTAINER_BITS[self.weight_bits] == 4 or self.product == "onnxruntime_int8"  # 8 bits crawl with floats
+        fits = self.grouped and self.group_size in NBITS_GROUPS and len(shape) == 2
+        return self.product if few and fits else "portable"
 
 
 class LayerSettings(Settings):

@@ -72,15 +72,17 @@ def product_size(part: str, shape: tuple[int, ...], settings: QuantizeSettings, 
     blocks = ceil(columns / settings.group_size)
     name, given = f"{part}.weight", "x"
     inputs = [given, f"{name}_quantized", f"{name}_scale"]
-    size = tensor_size(inputs[1], (out, blocks, settings.group_size // 2), out * blocks * settings.group_size // 2)
+    bits = CONTAINER_BITS[settings.weight_bits]
+    block = settings.group_size * bits // 8
+    size = tensor_size(inputs[1], (out, blocks, block), out * blocks * block)
     size += tensor_size(inputs[2], (out, blocks), _FLOAT * out * blocks)
     if not settings.symmetric:
         inputs.append(f"{name}_zero_point")
-        size += tensor_size(inputs[3], (out, ceil(blocks / 2)), out * ceil(blocks / 2))
+        size += tensor_size(inputs[3], (out, ceil(blocks * bits / 8)), out * ceil(blocks * bits / 8))
     if bias is not None:
         inputs += [""] * (5 - len(inputs)) + [bias]
     level = ACCURACY_LEVEL[settings.product]
-    attributes = {"K": columns, "N": out, "bits": 4, "block_size": settings.group_size, "accuracy_level": level}
+    attributes = {"K": columns, "N": out, "bits": bits, "block_size": settings.group_size, "accuracy_level": level}
     size += node_size(part, "MatMulNBits", inputs, part, attributes) + field_size(len(NBITS_DOMAIN))
     plain = (given, name) if bias is None else (given, name, bias)
     kind, old = ("MatMul", dict[str, int]()) if bias is None else ("Gemm", {"transB": 1})
