@@ -101,9 +101,8 @@ def print_layers(info: ModelInfo) -> None:
     out.print(table)
     out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
     if not info.has_network:
-        out.print(
-            "weights alone: layers are told by names and shapes; --skeleton FILE gives the network", soft_wrap=True
-        )
+        how = "layers are told by names and shapes; --skeleton FILE gives the network"
+        out.print(f"weights alone: {how}" if info.needs_skeleton else info.lacks["measure"], soft_wrap=True)
     for one in feasibility(info):
         saves = "a scan tells what it saves" if one.bytes_saved is None else f"8 bits save {one.bytes_saved:,} bytes"
         out.print(f"{one.method}: {len(one.eligible)} of {len(info.layers)} layers; {saves}")

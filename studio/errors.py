@@ -16,6 +16,10 @@ class ModelFileError(StudioError):
     """A model file cannot be opened: damaged, unsafe, or with an operator the studio does not know."""
 
 
+class OperatorError(ModelFileError):
+    """A model's graph holds an operator, or a form of one, that the studio cannot compute."""
+
+
 class TrustNeededError(ModelFileError):
     """A file holds code that opening it would run; only the user can say whether to.
 

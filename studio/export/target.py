@@ -26,7 +26,7 @@ def format_for(info: ModelInfo, wanted: str | None) -> str:
     name = Path(info.path).name
     if info.has_network:
         raise ExportError(f"{wanted} is written of files that hold weights alone; {name} has a network: choose onnx.")
-    raise ExportError(f"{name} holds weights alone: choose its network (--skeleton FILE) to write {wanted}.")
+    raise ExportError(f"{name}: {info.lacks['measure']}; it can be written as {fitting}, not as {wanted}.")
 
 
 def check_target(out: Path, format: str, model: str) -> None:  # noqa: A002 (as in the command line and the report)

@@ -177,7 +177,8 @@ class ModelInfo:
 
     Attributes:
         path: the file it came from.
-        format: ``onnx`` or ``pt2``; of a checkpoint ``safetensors`` or ``state_dict``.
+        format: ``onnx``, ``pt2``, ``torchscript`` or ``huggingface``; of a checkpoint ``safetensors`` or
+            ``state_dict``.
         fingerprint: SHA-256 of the file's bytes (of a checkpoint: with the skeleton's), hexadecimal; every cache is
             keyed by it. Of weights alone: of the list of tensors, the file's size and its time.
         inputs: what goes in; the first dimension is the batch.
@@ -211,6 +212,11 @@ class ModelInfo:
         """Whether it is known how the layers are connected."""
         return bool(self.inputs)
 
+    @property
+    def needs_skeleton(self) -> bool:
+        """Whether another file can give the network that this one lacks."""
+        return not self.has_network and self.format in ("safetensors", "state_dict")
+
     def require(self, ability: str) -> None:
         """Raises where there is not one of `ABILITIES`.
 
@@ -218,7 +224,7 @@ class ModelInfo:
             ModelFileError: with the reason.
         """
         if ability in self.lacks:
-            hint = "" if self.has_network else " (--skeleton FILE)"
+            hint = " (--skeleton FILE)" if self.needs_skeleton else ""
             raise ModelFileError(f"{Path(self.path).name}: {self.lacks[ability]}{hint}.")
 
     @property

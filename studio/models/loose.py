@@ -30,7 +30,9 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _EMBEDDING = re.compile(r"emb|(^|[._])w[tp]e([._]|$)|position|token_type", re.IGNORECASE)
 
 
-def weights_alone(path: Path, format_: str, files: Iterable[Path], tensors: Mapping[str, Tensor]) -> Model:
+def weights_alone(
+    path: Path, format_: str, files: Iterable[Path], tensors: Mapping[str, Tensor], reason: str = WEIGHTS_ALONE
+) -> Model:
     """A model of layers that nothing connects.
 
     Args:
@@ -38,12 +40,13 @@ def weights_alone(path: Path, format_: str, files: Iterable[Path], tensors: Mapp
         format_: ``safetensors`` or ``state_dict``.
         files: where the tensors are.
         tensors: all of the file, by name.
+        reason: why nothing connects them, in words.
 
     Raises:
         ModelFileError: none of them is the weight of a layer.
     """
     graph, file = _beside_each_other(tensors)
-    layers = tuple(_layer(name, graph.get_submodule(name)) for name in file.names)
+    layers = tuple(_layer(name, graph.get_submodule(name), reason) for name in file.names)
     if not layers:
         raise ModelFileError("it holds no weight of a layer.")
     states = [one.stat() for one in files]
@@ -59,7 +62,7 @@ def weights_alone(path: Path, format_: str, files: Iterable[Path], tensors: Mapp
         parameters=sum(once.values()),
         bytes=sum(state.st_size for state in states),
         macs=0,
-        lacks=dict.fromkeys(ABILITIES, WEIGHTS_ALONE),
+        lacks=dict.fromkeys(ABILITIES, reason),
     )
     return Model(graph, info, weights=file)
 
@@ -144,14 +147,14 @@ def _empty(kind: type[nn.Module], weight: Tensor, bias: bool) -> nn.Module:
         return kind(first, second, tuple(kernel), bias=bias)
 
 
-def _layer(name: str, module: nn.Module) -> Layer:
+def _layer(name: str, module: nn.Module, why: str) -> Layer:
     weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
     kind, groups = KINDS[type(module)], int(getattr(module, "groups", 1))
     shape = tuple(weight.shape)
     if kind.startswith("conv_transpose"):
         shape = (weight_matrix(module).shape[0], weight.shape[0] // groups, *weight.shape[2:])
     methods = verdicts(kind, shape, groups)
-    methods |= {"channels": WEIGHTS_ALONE, "activations": WEIGHTS_ALONE}
+    methods |= {"channels": why, "activations": why}
     layer = Layer(
         name=name,
         kind=kind,

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner, numpy_helper
 from torch import fx
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, OperatorError
 from studio.models.layer import TensorSpec
 from studio.models.onnx_activations import ACTIVATIONS
 from studio.models.onnx_graph import Handler, Workbench
@@ -76,7 +76,7 @@ def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
     """The checked model with external data read in, functions inlined and shapes inferred."""
     try:
         model = onnx.load_model_from_string(content)
-        _check_external(model, folder)
+        check_external(model, folder)
         external_data_helper.load_external_data_for_model(model, str(folder))
         if len(model.functions):
             model = inliner.inline_local_functions(model)
@@ -88,7 +88,7 @@ def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
         raise ModelFileError(f"The ONNX file is damaged or not an ONNX file: {_first_line(error)}") from error
 
 
-def _check_external(model: onnx.ModelProto, folder: Path) -> None:
+def check_external(model: onnx.ModelProto, folder: Path) -> None:
     """Refuses weights that lie outside the model's folder, through ``..``, an absolute path or a link.
 
     Raises:
@@ -113,7 +113,7 @@ def _check_known(model: onnx.ModelProto) -> None:
     """
     for op in _operators(model):
         if op.type not in HANDLERS:
-            raise ModelFileError(f"The ONNX operator {op.type} (node '{op.name}') is not supported.")
+            raise OperatorError(f"The ONNX operator {op.type} (node '{op.name}') is not supported.")
 
 
 def _workbench(model: onnx.ModelProto, initializers: dict[str, torch.Tensor]) -> Workbench:

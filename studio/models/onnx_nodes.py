@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from studio.errors import ModelFileError
+from studio.errors import OperatorError
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +33,9 @@ class Operator:
         """An attribute, or `default` where the file leaves it out."""
         return self.attributes.get(attribute, default)
 
-    def refuse(self, reason: str) -> ModelFileError:
+    def refuse(self, reason: str) -> OperatorError:
         """The error that names this node."""
-        return ModelFileError(f"The ONNX operator {self.type} (node '{self.name}') cannot be imported: {reason}.")
+        return OperatorError(f"The ONNX operator {self.type} (node '{self.name}') cannot be imported: {reason}.")
 
 
 @dataclass(frozen=True)

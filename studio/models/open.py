@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import fx
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, OperatorError
 from studio.models.checkpoint import format_of, is_checkpoint, read_checkpoint, shards_of
 from studio.models.fold import fold_batch_norms
 from studio.models.huggingface import fingerprint_of, import_folder, is_folder, weight_files
@@ -16,6 +16,7 @@ from studio.models.layers import layer_table
 from studio.models.loose import weights_alone
 from studio.models.model import DEFAULT_SIZE, Model, example_inputs
 from studio.models.onnx_file import import_onnx
+from studio.models.onnx_loose import weights_in
 from studio.models.pt2_file import import_pt2
 from studio.models.sites import sites_of
 from studio.models.skeleton import fill
@@ -56,7 +57,12 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         return _open_alone(path)
     if skeleton is not None:
         _check_weights(path)
-    found = _read_network(network, report)
+    try:
+        found = _read_network(network, report)
+    except OperatorError as error:
+        if skeleton is not None:
+            raise
+        return _open_layers(path, str(error))
     graph, inputs, outputs = found.graph, found.inputs, found.outputs
     kind, fingerprint, size = found.kind, found.fingerprint, found.size
     if skeleton is not None and is_torchscript(path):
@@ -117,7 +123,7 @@ def _read_network(path: Path, report: Report) -> _Network:
             imported = _IMPORTERS[kind](content, path.parent)
             found = _Network(*imported, kind, hashlib.sha256(content), len(content))
     except ModelFileError as error:
-        raise ModelFileError(f"{path.name}: {error}") from error
+        raise type(error)(f"{path.name}: {error}") from error
     if not found.inputs:
         raise ModelFileError(f"{path.name}: the model has no inputs.")
     return found
@@ -135,6 +141,19 @@ def _check_weights(path: Path) -> None:
         raise ModelFileError(
             f"{path.name} is no checkpoint (.safetensors, .pt, .pth, .th, .bin): it needs no skeleton."
         )
+
+
+def _open_layers(path: Path, reason: str) -> Model:
+    """The layers of an ONNX file whose graph holds what the studio does not know.
+
+    Raises:
+        OperatorError: it has none either; the `reason` says what is not known.
+    """
+    tensors = weights_in(path.read_bytes(), path.parent)
+    if not any(tensor.dim() > 1 for tensor in tensors.values()):
+        raise OperatorError(reason)
+    why = reason.removeprefix(f"{path.name}: ").rstrip(".")
+    return weights_alone(path, "onnx", [path], tensors, f"only its weights are open: {why[0].lower()}{why[1:]}")
 
 
 def _open_alone(path: Path) -> Model:

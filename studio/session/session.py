@@ -158,7 +158,7 @@ class Session:
             self.searches.clear()
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
             self._announce("model", "data", "recipe")
-            if not info.has_network:
+            if info.needs_skeleton:
                 self.network_missing.emit(path)
 
         def failed(error: BaseException) -> None:

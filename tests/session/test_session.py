@@ -308,7 +308,7 @@ def test_skeletons_are_forgotten_with_the_recent_files_they_belong_to():
 def test_weights_alone_open_and_offer_to_choose_their_network(session: Session, engines: list[Any], info: ModelInfo):
     missing = []
     session.network_missing.connect(missing.append)
-    engines[0].info = replace(info, inputs=(), lacks=dict.fromkeys(ABILITIES, "weights alone"))
+    engines[0].info = replace(info, format="safetensors", inputs=(), lacks=dict.fromkeys(ABILITIES, "weights alone"))
     session.open_model("weights.pth")
     assert missing == ["weights.pth"]
     for start in (session.scan, lambda: session.distill(DistillSettings())):

@@ -1,0 +1,92 @@
+"""ONNX files whose graph cannot be built: their layers are found wherever weights are read, and counted once."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from studio.compression.compress import compress
+from studio.errors import ModelFileError
+from studio.evaluation.weight_error import WeightNorms
+from studio.export.weights_file import export_weights
+from studio.models.open import open_model
+from studio.recipe.recipe import Recipe
+
+RANDOM = np.random.default_rng(0)
+WEIGHTS = {name: RANDOM.normal(size=shape).astype(np.float32) for name, shape in {
+    "conv.weight": (8, 3, 3, 3), "shared": (12, 12), "branch": (5, 12), "constant": (12, 7),
+}.items()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A convolution, a custom operator, one weight read twice, one in a branch, one in a Constant node."""
+    tensors = {name: numpy_helper.from_array(value, name) for name, value in WEIGHTS.items()}
+    inner = helper.make_graph(
+        [helper.make_node("Gemm", ["h", "branch"], ["b"], "head", transB=1)],
+        "then",
+        [],
+        [helper.make_tensor_value_info("b", TensorProto.FLOAT, None)],
+        [tensors["branch"]],
+    )
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["c"], "conv"),
+        helper.make_node("Odd", ["c"], ["h0"], "odd", domain="company"),
+        helper.make_node("MatMul", ["h0", "shared"], ["h1"], "one"),
+        helper.make_node("MatMul", ["h1", "shared"], ["h"], "two"),
+        helper.make_node("Constant", [], ["constant"], "c", value=tensors["constant"]),
+        helper.make_node("MatMul", ["h", "constant"], ["k"], "tail"),
+        helper.make_node("If", ["flag"], ["y"], "if", then_branch=inner, else_branch=inner),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8]),
+            helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [tensors["conv.weight"], tensors["shared"], numpy_helper.from_array(np.ones(8, np.float32), "conv.bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("company", 1)])
+    file = tmp_path_factory.mktemp("odd") / "odd.onnx"
+    onnx.save(model, file)
+    return file
+
+
+def test_layers_are_found_in_branches_and_constants_and_counted_once(path):
+    info = open_model(path).info
+    assert [(layer.name, layer.shape) for layer in info.layers if layer.name != "head_1"] == [
+        ("conv", (8, 3, 3, 3)),
+        ("one", (12, 12)),
+        ("tail", (7, 12)),
+        ("head", (5, 12)),
+    ]
+    assert info.layer("conv").has_bias
+    assert info.format == "onnx"
+
+
+def test_what_needs_the_graph_names_the_operator_that_is_in_the_way(path):
+    info = open_model(path).info
+    assert info.lacks["train"] == (
+        "only its weights are open: the ONNX operator company.Odd (node 'odd') is not supported"
+    )
+    with pytest.raises(ModelFileError, match=r"odd\.onnx: only its weights are open.*company\.Odd"):
+        info.require("measure")
+
+
+def test_its_weights_are_those_of_the_file_and_can_be_compressed(path, tmp_path):
+    model = open_model(path)
+    np.testing.assert_array_equal(model.module("tail").weight.numpy(), WEIGHTS["constant"].T)
+    recipe = Recipe.model_validate({"studio": 1, "default": {"quantize": {"weight_bits": 8}}})
+    report = export_weights(compress(model, recipe), tmp_path / "o.safetensors", WeightNorms(model))
+    assert 0 < report.exported.value < 1
+
+
+def test_a_file_without_layers_says_which_operator_is_not_known(tmp_path):
+    node = helper.make_node("Odd", ["x"], ["y"], "odd", domain="company")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "test", values[:1], values[1:]))
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(ModelFileError, match=r"odd\.onnx: The ONNX operator company\.Odd"):
+        open_model(tmp_path / "odd.onnx")
