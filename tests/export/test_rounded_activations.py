@@ -18,7 +18,6 @@ SETTINGS = {
     "by tensor": {"quantize": {"activation_bits": 8, "granularity": "tensor"}},
     "by group": {"quantize": {"activation_bits": 8, "granularity": "group", "group_size": 16}},
     "4-bit weights": {"quantize": {"activation_bits": 8, "weight_bits": 4}},
-    "16-bit weights": {"quantize": {"activation_bits": 8, "weight_bits": 16}},
     "zero points": {"quantize": {"activation_bits": 8, "symmetric": False}},
     "factors": {"quantize": {"activation_bits": 8}, "rank": {"parameters": 0.6}},
     "sparse": {"quantize": {"activation_bits": 8}, "prune": {"kind": "unstructured", "ratio": 0.5}},
