@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QFont
 
+from studio.evaluation.prediction import Estimate
 from studio.export.latency import Latency
 from studio.gui.text import (
     bytes_text,
@@ -14,6 +16,7 @@ from studio.gui.text import (
     kind_text,
     milliseconds_text,
     percent_text,
+    predicted_short,
     settings_chips,
     shape_text,
     signed_points,
@@ -30,6 +33,8 @@ KIND_ROLE = SORT_ROLE + 2
 HEAT_ROLE = SORT_ROLE + 3
 
 _ROOT = QModelIndex()
+_ITALIC = QFont()
+_ITALIC.setItalic(True)
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
 
@@ -68,8 +73,8 @@ class LayerModel(QAbstractTableModel):
 
     @property
     def has_drops(self) -> bool:
-        """Whether any layer's drop is known."""
-        return any(self._drop(layer) is not None for layer in self._layers)
+        """Whether any layer's drop is known or expected."""
+        return any(self._drop(layer) is not None or self._expected(layer) is not None for layer in self._layers)
 
     @property
     def has_scan(self) -> bool:
@@ -126,6 +131,8 @@ class LayerModel(QAbstractTableModel):
             return layer.bytes / max(1, self._largest)
         if role == HEAT_ROLE and column.title == "Alone":
             return self._heat(layer)
+        if role == Qt.ItemDataRole.FontRole and column.title == "Change" and self._expected(layer) is not None:
+            return _ITALIC
         if role == Qt.ItemDataRole.ToolTipRole:
             return layer_help(layer)
         return _RIGHT if role == Qt.ItemDataRole.TextAlignmentRole and column.is_number else None
@@ -143,8 +150,8 @@ class LayerModel(QAbstractTableModel):
             ),
             Column(
                 "Change",
-                "Measured change of accuracy, in points, with only this layer compressed; of weights alone, how far it "
-                "puts all weights off",
+                "Change of accuracy, in points, with only this layer compressed; of weights alone, how far it puts all "
+                "weights off. With ≈ and in italics it is predicted from the scan until it is measured",
                 self._drop_value,
                 self._drop_text,
                 True,
@@ -207,12 +214,20 @@ class LayerModel(QAbstractTableModel):
         return self._session.drops.of(project, layer.name) if project is not None else None
 
     def _drop_value(self, layer: Layer) -> float:
-        drop = self._drop(layer)
-        return drop.value if drop is not None else float("-inf")
+        drop, expected = self._drop(layer), self._expected(layer)
+        return drop.value if drop is not None else expected.drop if expected is not None else float("-inf")
 
     def _drop_text(self, layer: Layer) -> str:
-        drop = self._drop(layer)
-        return drop_short(drop) if drop is not None else ""
+        drop, expected = self._drop(layer), self._expected(layer)
+        return drop_short(drop) if drop is not None else predicted_short(expected) if expected is not None else ""
+
+    def _expected(self, layer: Layer) -> Estimate | None:
+        """The drop that the scan expects, as long as none is measured."""
+        project = self._session.project
+        if project is None or self._drop(layer) is not None:
+            return None
+        prediction = self._session.predictions.of(project)
+        return prediction.layers.get(layer.name) if prediction is not None else None
 
     def _worst(self, layer: Layer) -> float | None:
         scan = self._session.scans.scan

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from studio.errors import StudioError
 from studio.evaluation.sensitivity import Scan, ScanPoint
+from studio.evaluation.strength import strength
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.plots import Plot, pen
@@ -43,8 +44,8 @@ class Curve:
 
     def place_of(self, settings: LayerSettings) -> float | None:
         """Where `settings` stand between the points, or just outside; None where the method has no such strength."""
-        wanted = severity(self.method, settings)
-        known = [severity(self.method, point.settings) or 0.0 for point in self.points]
+        wanted = strength(self.method, settings)
+        known = [strength(self.method, point.settings) or 0.0 for point in self.points]
         if wanted is None:
             return None
         outside = (self.places[0] - _OUTSIDE, self.places[-1] + _OUTSIDE)
@@ -56,20 +57,11 @@ def curves_of(points: tuple[ScanPoint, ...]) -> list[Curve]:
     curves = list[Curve]()
     start = 0.0
     for method in _METHODS:
-        chosen = tuple(sorted((p for p in points if p.method == method), key=_severity_of))
+        chosen = tuple(sorted((p for p in points if p.method == method), key=_strength_of))
         if chosen:
             curves.append(Curve(method, chosen, tuple(start + place for place in range(len(chosen)))))
             start += len(chosen) + _GAP
     return curves
-
-
-def severity(method: str, settings: LayerSettings) -> float | None:
-    """A number that grows with what a method takes away; None where it is not used, or is set by another number."""
-    if method == "quantize":
-        return None if settings.quantize is None else -float(settings.quantize.weight_bits)
-    if method == "prune":
-        return settings.prune.ratio if settings.prune is not None and settings.prune.kind == "unstructured" else None
-    return None if settings.rank is None or settings.rank.parameters is None else -settings.rank.parameters
 
 
 class SensitivityPanel(QWidget):
@@ -268,8 +260,8 @@ def point_text(point: ScanPoint) -> str:
     return f"{point.setting}: {change}, {point.samples:,} samples"
 
 
-def _severity_of(point: ScanPoint) -> float:
-    return severity(point.method, point.settings) or 0.0
+def _strength_of(point: ScanPoint) -> float:
+    return strength(point.method, point.settings) or 0.0
 
 
 def _tip(**spot: Any) -> str:

@@ -23,6 +23,7 @@ QLabel[tone="good"] { color: $good; }
 QLabel[tone="warn"] { color: $warn; }
 QLabel[tone="bad"] { color: $bad; }
 QLabel[tone="stale"] { color: $muted; }
+QLabel[tone="predicted"] { color: $accent; font-style: italic; font-weight: 400; }
 
 QFrame[role="card"] { background: $base; border: 1px solid $border; border-radius: 8px; }
 QFrame[role="footer"] { border: none; border-top: 1px solid $border; }

@@ -3,6 +3,7 @@
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolButton, QWidget
 
+from studio.evaluation.prediction import Prediction
 from studio.evaluation.result import WEIGHT_ERROR, Result
 from studio.gui.card import Card
 from studio.gui.labels import set_tone
@@ -14,12 +15,16 @@ from studio.gui.text import (
     measurement_text,
     metric_name,
     metric_value,
+    predicted_text,
     ratio_text,
     saved_text,
     short_count,
 )
 from studio.session.preview import PreviewState
 from studio.session.session import Session
+
+#: Layers that a tooltip names.
+_NAMED = 5
 
 _FITS = {"layer": "layer fit", "sequential": "sequential fit"}
 
@@ -86,11 +91,16 @@ class SummaryBar(QWidget):
         project, preview, card = self._session.project, self._session.preview, self.accuracy
         result, status = preview.result, preview.status
         card.caption.setText(_caption(result or preview.previous))
+        expected = self._session.predictions.of(project) if project is not None and result is None else None
+        card.setToolTip(prediction_help(expected) if expected is not None else "")
         measuring = status.state is PreviewState.MEASURING
         card.show_progress(measuring, status.progress)
         if status.state is PreviewState.FAILED:
             card.value.setText("not measured")
             card.detail.setText(status.message)
+        elif result is None and expected is not None and preview.previous is not None:
+            card.value.setText(_predicted_value(expected, preview.previous))
+            card.detail.setText(f"predicted: {predicted_text(expected.whole)}  ·  measuring …")
         elif result is None and measuring and preview.previous is not None:
             card.value.setText(_value(preview.previous, changed=True))
             card.detail.setText("before this edit  ·  measuring …")
@@ -101,8 +111,25 @@ class SummaryBar(QWidget):
             changed = project is not None and bool(project.changed_layers() or project.weights)
             card.value.setText(_value(result, changed))
             card.detail.setText(_detail(result, changed, measuring))
-        set_tone(card.value, "stale" if result is None else "")
-        set_tone(card.detail, "bad" if status.state is PreviewState.FAILED else "")
+        failed = status.state is PreviewState.FAILED
+        set_tone(card.value, "" if result is not None else "predicted" if expected and not failed else "stale")
+        set_tone(card.detail, "bad" if failed else "")
+
+
+def prediction_help(expected: Prediction) -> str:
+    """Where a prediction comes from, and what it leaves out."""
+    lines = ["A prediction, not a measurement: the scan's drops of each layer alone, added up."]
+    if expected.unknown:
+        lines.append("The scan tells nothing of " + ", ".join(expected.unknown[:_NAMED]))
+        lines[-1] += f" and {len(expected.unknown) - _NAMED} more." if len(expected.unknown) > _NAMED else "."
+    return "\n".join(lines)
+
+
+def _predicted_value(expected: Prediction, before: Result) -> str:
+    """The original's value, and what is expected now."""
+    original = before.original or before.metric
+    now = original.value - expected.whole.drop
+    return f"{metric_value(original.name, original.value)} → ≈ {metric_value(original.name, now)}"
 
 
 def _caption(result: Result | None) -> str:

@@ -1,6 +1,7 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
 from studio.evaluation.metric_kinds import METRIC_KINDS
+from studio.evaluation.prediction import Estimate
 from studio.evaluation.result import WEIGHT_ERROR, Measurement
 from studio.export.latency import Ratio, Timing
 from studio.recipe.factorization import Factorization
@@ -112,6 +113,16 @@ def signed_points(change: float) -> str:
     """A change in points for narrow columns: ``"−0.70"``, ``"0.00"`` where it rounds to that."""
     text = f"{change:+.2f}".replace("-", MINUS)
     return text if abs(change) >= 0.005 else "0.00"
+
+
+def predicted_short(estimate: Estimate) -> str:
+    """A drop that is expected, for narrow columns: ``"≈ −0.70"``."""
+    return f"≈ {signed_points(-estimate.drop)}"
+
+
+def predicted_text(estimate: Estimate) -> str:
+    """A drop that is expected: ``"≈ −0.70 ± 0.30 points"``, ``… or worse`` beyond what was scanned."""
+    return f"{predicted_short(estimate)} ± {estimate.spread:.2f}{' or worse' if estimate.at_least else ''}"
 
 
 def points_text(count: int) -> str:

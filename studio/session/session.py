@@ -15,11 +15,7 @@ from psygnal import Signal
 from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Call, Engine
-from studio.engine.requests import (
-    Export,
-    OpenModel,
-    ViewWeights,
-)
+from studio.engine.requests import Export, OpenModel, ViewWeights
 from studio.errors import EngineStoppedError, StudioError, TrustNeededError
 from studio.export.latency import LatencySettings
 from studio.models.layer import ModelInfo
@@ -35,6 +31,7 @@ from studio.session.drafts import Drafts
 from studio.session.jobs import Job, Jobs, JobState
 from studio.session.latencies import Latencies
 from studio.session.layer_drops import LayerDrops
+from studio.session.predictions import Predictions
 from studio.session.preferences import Preferences, load_preferences, save_preferences
 from studio.session.preview import PreviewLane
 from studio.session.project import Choice, Project
@@ -99,6 +96,7 @@ class Session:
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.scans = Scans(folder, self.jobs)
         self.searches = Searches(self.scans, self.jobs, lambda choice, label: self._choose(choice, label, None, []))
+        self.predictions = Predictions(self.scans, self._costs)
         self.variants = Variants()
         self.trust = Trust(self, self._asker, folder / "trusted")
         self.preview.changed.connect(self._note_measured)

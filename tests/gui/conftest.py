@@ -109,12 +109,14 @@ class ScriptedEngine:
         asked: every request, oldest first.
         calls: the call of each.
         hold: leaves distillations unanswered after their points.
+        leaves: kinds of request that are never answered.
     """
 
     def __init__(self) -> None:
         self.asked: list[Request[Any]] = []
         self.calls: list[Call[Any]] = []
         self.hold = False
+        self.leaves: tuple[type, ...] = ()
         self.fail: BaseException | None = None
 
     def start(
@@ -131,6 +133,8 @@ class ScriptedEngine:
         self.calls.append(call)
         if self.fail is not None:
             call.future.set_exception(self.fail)
+        elif isinstance(request, self.leaves):
+            return call
         elif isinstance(request, Distill):
             for step in range(1, 9):
                 value = 90.0 + step if step % 2 == 0 else None

@@ -1,10 +1,13 @@
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QAbstractItemModelTester
 
+from studio.engine.requests import Preview
+from studio.evaluation.sensitivity import Scan
 from studio.gui.layer_model import LayerModel
 from studio.gui.layer_table import LayerTable
 from studio.gui.selection import Selection
 from studio.recipe.settings import PruneSettings, QuantizeSettings
+from tests.gui.conftest import scan_points
 
 
 def cell(table: LayerTable, row: int, title: str) -> str:
@@ -72,3 +75,17 @@ def test_the_tooltip_gives_the_reason_for_what_cannot_be_done(opened, theme, qtb
     model = LayerModel(opened)
     tip = model.index(0, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert "rank: A single input channel has no rank to cut." in tip
+
+
+def test_until_a_change_is_measured_the_scan_s_prediction_stands_there_in_another_style(opened, engine):
+    opened.scans.scan = Scan(key="", points=tuple(scan_points()))
+    model = LayerModel(opened)
+    change = model.index(model.row("head"), model.column("Change"))
+    engine.leaves = (Preview,)
+    opened.edit_layers(["head"], "Quantize", quantize=QuantizeSettings(weight_bits=4))
+    assert change.data() == "≈ −0.25"
+    assert change.data(Qt.ItemDataRole.FontRole).italic()
+    engine.leaves = ()
+    opened.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    assert change.data() == "−0.80"
+    assert change.data(Qt.ItemDataRole.FontRole) is None

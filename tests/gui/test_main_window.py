@@ -6,7 +6,7 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView
 
 from studio.distillation.folder import FILE
-from studio.engine.requests import OpenModel
+from studio.engine.requests import OpenModel, Preview
 from studio.errors import DataError, EngineStoppedError
 from studio.evaluation.sensitivity import Scan
 from studio.gui.app import MainThread
@@ -297,3 +297,18 @@ def test_the_measured_change_of_a_layer_is_in_sight_without_scrolling(at_work, s
     right_edge = table.columnViewportPosition(column) + table.columnWidth(column)
     qtbot.waitUntil(lambda: at_work.width() == 1280)
     assert right_edge <= table.viewport().width()
+
+
+def test_the_accuracy_of_a_setting_is_predicted_at_once_and_replaced_when_measured(at_work, session, engine):
+    card = at_work.summary.accuracy
+    session.scans.scan = Scan(key="", points=tuple(scan_points()))
+    engine.leaves = (Preview,)
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    assert card.value.text() == "98.40 % → ≈ 95.40 %"
+    assert card.detail.text() == "predicted: ≈ −3.00 ± 0.50  ·  measuring …"
+    assert card.value.property("tone") == "predicted"
+    assert card.toolTip().startswith("A prediction, not a measurement")
+    engine.leaves = ()
+    session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
+    assert card.value.text() == "98.40 % → 97.60 %"
+    assert (card.value.property("tone"), card.toolTip()) == ("", "")

@@ -9,6 +9,7 @@ from studio.engine.requests import ScanLayers
 from studio.evaluation.sensitivity import Scan, ScanPoint, save_scan
 from studio.recipe.settings import LayerSettings, QuantizeSettings
 from studio.session.jobs import JobState
+from studio.session.project import Choice
 from studio.session.session import Session
 
 POINT = ScanPoint(
@@ -81,3 +82,17 @@ def test_a_paused_scan_goes_on_with_the_same_file(with_data: Session, engines: l
     first = engines[-1].of(ScanLayers)[0].request
     assert job.can_pause
     assert job.resumption == first
+
+
+def test_a_choice_is_predicted_at_once_from_the_scan_and_never_for_trained_weights(with_data: Session):
+    project = with_data.project
+    assert project is not None
+    assert with_data.predictions.of(project) is None
+    with_data.scans.scan = Scan(key="", points=(POINT,))
+    assert with_data.predictions.of(project) is None  # nothing is changed
+    with_data.edit_layers(["a"], "Quantize", quantize=QuantizeSettings(weight_bits=4))
+    expected = with_data.predictions.of(project)
+    assert expected is not None
+    assert (expected.whole.drop, expected.whole.spread) == (2.0, 1.0)
+    project.history.push(Choice(project.recipe, "/weights/trained"), "Distil")
+    assert with_data.predictions.of(project) is None
