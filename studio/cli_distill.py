@@ -14,9 +14,10 @@ from studio.cli_options import Json, ModelPath, Out, RecipePath, RequiredData, S
 from studio.console import print_answer, print_distilled, say
 from studio.distillation.copy_settings import CopySettings
 from studio.distillation.folder import forget, is_resumable
+from studio.distillation.processes import helpers, is_helper
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Engine
-from studio.engine.requests import Distill, Export, MakeCopy, Source
+from studio.engine.requests import Assist, Distill, Export, MakeCopy, Source
 from studio.errors import ExportError, TrainingError
 from studio.export.report import ExportReport
 from studio.export.target import check_target
@@ -48,6 +49,9 @@ def distill(
     start: Annotated[
         str, typer.Option(help="Weights a copy begins with: new or original (with --width, --depth).")
     ] = "new",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine that train together, each with such a batch.")
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")] = False,
     skeleton: Skeleton = None,
     samples: Samples = None,
@@ -58,7 +62,9 @@ def distill(
     for original in filter(None, (model, skeleton, student)):
         check_target(Path(out_path), "onnx", original)
     copy = _copy_settings(student, width, depth, start, settings.seed)
-    with tempfile.TemporaryDirectory() as folder, _kept_until_done(Path(f"{out_path}.training"), resume) as kept:
+    keeping = _kept_until_done(Path(f"{out_path}.training"), resume)
+    with tempfile.TemporaryDirectory() as folder, helpers(processes), keeping as run:
+        kept = run or Path(folder)
         if copy is not None:
             student = _made_copy(engine, model, skeleton, copy, kept)
         taught, network = (model, skeleton) if student is None else (student, student_skeleton)
@@ -66,6 +72,9 @@ def distill(
         request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
         if student is not None:
             request = replace(request, teacher=model, teacher_skeleton=skeleton)
+        if is_helper():
+            ask(engine, Assist(request))
+            return
         outcome = ask(engine, request, stop_in_order=True)
         report = ask(engine, _export(source, outcome, out_path, evaluation or data, samples, settings.seed))
     print_answer(_plain(outcome, report), as_json, lambda: print_distilled(outcome, report))
@@ -121,12 +130,17 @@ def _plain(outcome: DistillOutcome, report: ExportReport) -> dict[str, object]:
 
 
 @contextmanager
-def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path]:
+def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path | None]:
     """Keeps the checkpoint in `folder` until the block, training and what is made of it, has come to its end.
+
+    A process that only helps keeps nothing.
 
     Raises:
         TrainingError: there is one of a run that nobody asked to go on with.
     """
+    if is_helper():
+        yield None
+        return
     if is_resumable(folder) and not resume:
         raise TrainingError(
             f"{folder} holds a run that was interrupted: --resume goes on with it; remove the folder to begin anew."

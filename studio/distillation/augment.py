@@ -25,8 +25,16 @@ class Augmentation:
         """Whether images stay as they are."""
         return not (self._settings.flip or self._settings.crop)
 
-    def __call__(self, inputs: tuple[Tensor, ...], step: int) -> tuple[Tensor, ...]:
+    def __call__(
+        self, inputs: tuple[Tensor, ...], step: int, share: slice = slice(None), samples: int | None = None
+    ) -> tuple[Tensor, ...]:
         """The inputs of step `step`, every image ``[batch, channels, height, width]`` among them changed.
+
+        Args:
+            inputs: samples of the step.
+            step: its number.
+            share: which of the step's samples they are.
+            samples: how many the step has, None where these are all.
 
         Raises:
             TrainingError: there is no image among them.
@@ -35,16 +43,18 @@ class Augmentation:
             return inputs
         if all(part.dim() != 4 for part in inputs):
             raise TrainingError("flip, crop: only images can be mirrored and shifted; the model takes none.")
-        return tuple(self._changed(part, step) if part.dim() == 4 else part for part in inputs)
+        return tuple(
+            self._changed(part, step, share, samples or len(part)) if part.dim() == 4 else part for part in inputs
+        )
 
-    def _changed(self, images: Tensor, step: int) -> Tensor:
+    def _changed(self, images: Tensor, step: int, share: slice, samples: int) -> Tensor:
         random = np.random.default_rng((self._settings.seed, step, 1))
         if self._settings.flip:
-            mirrored = torch.from_numpy(random.random(len(images)) < 0.5)
+            mirrored = torch.from_numpy(random.random(samples)[share] < 0.5)
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         if self._settings.crop:
             border = self._settings.crop
-            images = shifted(images, random.integers(0, 2 * border + 1, (2, len(images))), border)
+            images = shifted(images, random.integers(0, 2 * border + 1, (2, samples))[:, share], border)
         return images
 
 

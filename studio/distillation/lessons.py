@@ -9,6 +9,7 @@ from studio.distillation.augment import Augmentation
 from studio.distillation.order import Shuffled
 from studio.distillation.settings import DistillSettings
 from studio.distillation.teacher import Teacher
+from studio.distillation.team import Team
 from studio.evaluation.arrays import Array
 from studio.evaluation.data import Dataset
 
@@ -22,19 +23,21 @@ class Lesson:
         outputs: the teacher's, ``[batch, …]``.
         labels: classes or targets, None without labels.
         features: the teacher's, by layer.
+        of: samples of the whole step, 0 where these are all.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: Tensor
     labels: Tensor | None
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    of: int = 0
 
     def __len__(self) -> int:
         return len(self.outputs)
 
     def parts(self, count: int) -> Iterator["Lesson"]:
         """The lesson in `count` parts, fewer where there are not so many samples."""
-        size = -(-len(self) // count)
+        size = max(1, -(-len(self) // count))
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield Lesson(
@@ -46,18 +49,19 @@ class Lesson:
 
 
 class Lessons:
-    """The lesson of every step, a function of the step alone.
+    """The lesson of every step, a function of the step alone; of a team each process has its share.
 
     Attributes:
         per_epoch: steps in one pass over the samples.
         total: steps of the whole run.
     """
 
-    def __init__(self, data: Dataset, teacher: Teacher, settings: DistillSettings) -> None:
+    def __init__(self, data: Dataset, teacher: Teacher, settings: DistillSettings, team: Team) -> None:
         self._data = data
         self._teacher = teacher
         self._augmentation = Augmentation(settings)
-        self._order = Shuffled(len(data), settings.batch_size, settings.seed)
+        self._order = Shuffled(len(data), settings.batch_size * team.size, settings.seed)
+        self._team = team
         self.per_epoch = self._order.per_epoch
         self.total = self.per_epoch * settings.epochs
 
@@ -73,11 +77,18 @@ class Lessons:
         """
         return self._lesson(self._order.batch(step), step)
 
+    def is_idle(self, step: int) -> bool:
+        """Whether a step has too few samples for this process to have any."""
+        share = self._team.share(len(self._order.batch(step)))
+        return bool(share.start == share.stop)
+
     def _lesson(self, batch: Array, step: int | None) -> Lesson:
+        samples, share = len(batch), slice(None) if step is None else self._team.share(len(batch))
+        batch = batch[share]
         inputs, labels = self._data.inputs(batch), self._data.labels(batch)
         if step is not None and not self._augmentation.is_idle:
-            inputs = self._augmentation(inputs, step)
+            inputs = self._augmentation(inputs, step, share, samples)
             outputs, features = self._teacher.asked(inputs)
         else:
             outputs, features = self._teacher.recalled(batch, inputs)
-        return Lesson(inputs, outputs, labels, features)
+        return Lesson(inputs, outputs, labels, features, samples)

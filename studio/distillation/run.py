@@ -124,8 +124,10 @@ class Run:
             TrainingError: memory is short.
         """
         try:
-            return self._trained()
+            result = self._trained()
+            self._student.dismiss()
         except Cancelled:
+            self._student.dismiss()
             if self._state is not None:
                 self._save()
             raise
@@ -136,6 +138,7 @@ class Run:
                 f"Memory was short for {self._settings.batch_size} samples at once: choose a smaller batch, such as "
                 f"{max(1, self._settings.batch_size // 2)}."
             ) from error
+        return result
 
     def _trained(self) -> tuple[CompressedModel, RunState, float]:
         """See `result`."""

@@ -10,10 +10,11 @@ from torch import Tensor, fx, nn
 from studio.distillation.average import Average
 from studio.distillation.devices import Arithmetic, is_out_of_memory
 from studio.distillation.features import FeatureLoss, tapped
-from studio.distillation.lessons import Lesson
+from studio.distillation.lessons import Lesson, Lessons
 from studio.distillation.losses import distillation_loss
 from studio.distillation.optimizer import make_optimizer
 from studio.distillation.settings import DistillSettings
+from studio.distillation.team import Team
 from studio.errors import TrainingError
 from studio.evaluation.predict import first_output
 
@@ -30,8 +31,14 @@ class Student:
     """
 
     def __init__(
-        self, graph: fx.GraphModule, features: FeatureLoss, settings: DistillSettings, arithmetic: Arithmetic
+        self,
+        graph: fx.GraphModule,
+        features: FeatureLoss,
+        settings: DistillSettings,
+        arithmetic: Arithmetic,
+        team: Team | None = None,
     ) -> None:
+        self._team = team or Team()
         self._arithmetic, self._device = arithmetic, arithmetic.device
         self.graph = arithmetic.prepared(graph).eval()
         self._features = features.to(self._device)
@@ -60,7 +67,8 @@ class Student:
         Raises:
             TrainingError: not even one sample at a time fits in memory.
         """
-        total = self._learn_all(lesson)
+        self._team.hand_out(self._step, self._values())
+        total = self._team.add_up(self._learn_all(lesson), self._parameters)
         norm = self._clip()
         if not (math.isfinite(total) and norm.isfinite()):
             return math.nan
@@ -71,6 +79,25 @@ class Student:
         if self._average is not None:
             self._average.follow(self.graph, self._step)
         return total
+
+    def assist(self, lessons: Lessons) -> None:
+        """Helps another process with its steps until there are no more.
+
+        Raises:
+            TrainingError: that process has ended.
+        """
+        while (step := self._team.hand_out(0, self._values())) >= 0:
+            self._optimizer.zero_grad()
+            loss = 0.0 if lessons.is_idle(step) else self._learn_all(lessons.at(step))
+            self._team.add_up(loss, self._parameters)
+
+    def dismiss(self) -> None:
+        """Tells those who help that there are no more steps."""
+        self._team.dismiss(self._values()[0])
+
+    def _values(self) -> list[Tensor]:
+        """All that a step's gradient depends on."""
+        return [tensor for one in (self.graph, self._features) for tensor in one.state_dict().values()]
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of everything that `shown` holds, for `restored`."""
@@ -113,7 +140,8 @@ class Student:
         while True:
             self._optimizer.zero_grad()
             try:
-                return sum(self._learn(part, len(part) / len(lesson)) for part in lesson.parts(self.parts))
+                whole = lesson.of or len(lesson)
+                return sum(self._learn(part, len(part) / whole) for part in lesson.parts(self.parts))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -18,6 +18,7 @@ from studio.distillation.run import Run, unpublished
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.distillation.student import Student
 from studio.distillation.teacher import Teacher, check_pair
+from studio.distillation.team import Team
 from studio.errors import TrainingError
 from studio.evaluation.data import Dataset, hold_out
 from studio.models.model import Model
@@ -57,6 +58,7 @@ def distill(
     dense: CompressedModel | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
+    team: Team | None = None,
     report: Report = silent,
     publish: Callable[[TrainingPoint], None] = unpublished,
 ) -> tuple[CompressedModel, Recovery]:
@@ -80,6 +82,7 @@ def distill(
         checkpoints: folder of the run's checkpoint, written at intervals and when the run is cancelled; whoever gave
             it removes it in the end. None keeps none.
         resume: goes on from the checkpoint in that folder.
+        team: processes that help with every step, each with a batch of its own (`assist`); None for none.
         report: receives progress at every step; raising `Cancelled` from it ends the run.
         publish: receives the points of the curves, on resuming those of before first.
 
@@ -104,6 +107,7 @@ def distill(
         held,
         settings,
         arithmetic,
+        team or Team(),
         keeper=Keeper(checkpoints, settings.checkpoint_seconds),
         report=report,
         publish=publish,
@@ -111,6 +115,48 @@ def distill(
     if resume and checkpoints is not None:
         run.resume(load_checkpoint(checkpoints))
     return _recovered(run, held.metric)
+
+
+def assist(
+    compressed: CompressedModel,
+    train: Dataset,
+    held: Dataset | None,
+    settings: DistillSettings,
+    team: Team,
+    *,
+    teacher: Model | None = None,
+    dense: CompressedModel | None = None,
+) -> None:
+    """Helps another process with its `distill`, which has been given the same arguments, until that is done.
+
+    Raises:
+        TrainingError: as `distill`, and when that process has ended.
+    """
+    arithmetic = Arithmetic(choose_device(settings.device), settings.precision)
+    if held is None:
+        train, _ = hold_out(train, HELD_SHARE, settings.seed)
+    start, original = _start(compressed, dense, settings), teacher or compressed.model
+    _, lessons, student = _classroom(compressed, original, start, train, settings, arithmetic, team)
+    student.assist(lessons)
+
+
+def _classroom(
+    compressed: CompressedModel,
+    original: Model,
+    start: CompressedModel,
+    train: Dataset,
+    settings: DistillSettings,
+    arithmetic: Arithmetic,
+    team: Team,
+) -> tuple[Teacher, Lessons, Student]:
+    """Those who teach and learn, and what."""
+    mine, theirs = ([layer.name for layer in one.info.layers] for one in (compressed.model, original))
+    pairs = pairs_of(settings.features, mine, theirs)
+    recalls = Augmentation(settings).is_idle
+    teacher = Teacher(original.graph, train, arithmetic, [pair.teacher for pair in pairs], recalls=recalls)
+    features = FeatureLoss(pairs, compressed, original)
+    student = Student(_graph(start, settings), features, settings, arithmetic, team)
+    return teacher, Lessons(train, teacher, settings, team), student
 
 
 def _recovered(run: Run, metric: str) -> tuple[CompressedModel, Recovery]:
@@ -135,18 +181,14 @@ def _made(
     held: Dataset,
     settings: DistillSettings,
     arithmetic: Arithmetic,
+    team: Team,
     *,
     keeper: Keeper,
     report: Report,
     publish: Callable[[TrainingPoint], None],
 ) -> Run:
     """A run with all that it is made of."""
-    mine, theirs = ([layer.name for layer in one.info.layers] for one in (compressed.model, original))
-    pairs = pairs_of(settings.features, mine, theirs)
-    recalls = Augmentation(settings).is_idle
-    teacher = Teacher(original.graph, train, arithmetic, [pair.teacher for pair in pairs], recalls=recalls)
-    lessons = Lessons(train, teacher, settings)
-    student = Student(_graph(start, settings), FeatureLoss(pairs, compressed, original), settings, arithmetic)
+    teacher, lessons, student = _classroom(compressed, original, start, train, settings, arithmetic, team)
     return Run(
         compressed,
         start,
@@ -156,7 +198,7 @@ def _made(
         lessons,
         held,
         settings,
-        identity=_identity(compressed, original, train, held, settings) if keeper.folder is not None else {},
+        identity=_identity(compressed, original, train, held, settings, team.size) if keeper.folder is not None else {},
         keeper=keeper,
         report=report,
         publish=publish,
@@ -189,7 +231,12 @@ def _graph(compressed: CompressedModel, settings: DistillSettings) -> fx.GraphMo
 
 
 def _identity(
-    compressed: CompressedModel, teacher: Model, train: Dataset, held: Dataset, settings: DistillSettings
+    compressed: CompressedModel,
+    teacher: Model,
+    train: Dataset,
+    held: Dataset,
+    settings: DistillSettings,
+    processes: int,
 ) -> dict[str, str]:
     """What the course of a run depends on, by names for people."""
     chosen = {name: str(value) for name, value in settings.model_dump(exclude=_FREE).items()}
@@ -200,4 +247,5 @@ def _identity(
         "the training data": train.fingerprint,
         "the held-out data": held.fingerprint,
         **chosen,
+        "batch_size": str(settings.batch_size * processes),
     }

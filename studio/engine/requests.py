@@ -244,6 +244,13 @@ class Distill(Request[DistillOutcome]):
 
 
 @dataclass(frozen=True)
+class Assist(Request[None]):
+    """Helps the process that leads, by what the environment tells (`studio.distillation.team`), with `distill`."""
+
+    distill: Distill
+
+
+@dataclass(frozen=True)
 class MakeCopy(Request[tuple[str, ...]]):
     """Writes a narrower or shallower copy of a model as an ONNX file; answers what could not be made smaller and why.
 

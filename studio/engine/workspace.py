@@ -18,15 +18,14 @@ from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
-from studio.compression.weights import save_weights
 from studio.distillation.settings import DistillOutcome
-from studio.distillation.train import distill
 from studio.engine.channel_gradients import ChannelGradients
 from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
 from studio.engine.kept_scan import KeptScan
 from studio.engine.memory import Memory
 from studio.engine.requests import (
+    Assist,
     CheckData,
     Distill,
     Export,
@@ -51,8 +50,8 @@ from studio.engine.requests import (
 )
 from studio.engine.searching import answer_search
 from studio.engine.students import make_copy, train_student
-from studio.engine.threads import torch_threads
 from studio.engine.timings import time_table, uniform, written, written_original
+from studio.engine.training import Lessons, assisted, distilled
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.data import Dataset
@@ -223,23 +222,11 @@ class Workspace:
 
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
-        model = self._model(request.source.model, request.source.skeleton)
-        model.info.require("train")
-        whole = replace(request.source, recipe=request.source.recipe.before_pruning())
-        with torch_threads(request.threads):
-            trained, recovery = distill(
-                self._compress(request.source, report),
-                self._dataset(request.train, model),
-                self._dataset(request.evaluation, model) if request.evaluation else None,
-                request.settings,
-                teacher=self._model(request.teacher, request.teacher_skeleton) if request.teacher else None,
-                dense=self._compress(whole, report) if request.settings.gradual else None,
-                checkpoints=Path(request.checkpoints) if request.checkpoints else None,
-                resume=request.resume,
-                report=report,
-                publish=publish,
-            )
-        return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
+        return distilled(*self._lessons(request, report), request, report, publish)
+
+    @_answer.register
+    def _(self, request: Assist, report: Report, _publish: Publish) -> None:
+        assisted(*self._lessons(request.distill, report))
 
     @_answer.register
     def _(self, request: MakeCopy, report: Report, _publish: Publish) -> tuple[str, ...]:
@@ -296,6 +283,19 @@ class Workspace:
     def _original_file(self, model: Model) -> bytes:
         model.info.require("time")
         return self._files.get(model.info.fingerprint, lambda: written_original(model))
+
+    def _lessons(self, request: Distill, report: Report) -> tuple[CompressedModel, Lessons]:
+        """Who learns, and from what."""
+        model = self._model(request.source.model, request.source.skeleton)
+        model.info.require("train")
+        whole = replace(request.source, recipe=request.source.recipe.before_pruning())
+        return self._compress(request.source, report), Lessons(
+            self._dataset(request.train, model),
+            self._dataset(request.evaluation, model) if request.evaluation else None,
+            request.settings,
+            self._model(request.teacher, request.teacher_skeleton) if request.teacher else None,
+            self._compress(whole, report) if request.settings.gradual else None,
+        )
 
     def _model(self, path: str, skeleton: str | None, report: Report = silent) -> Model:
         key = (file_version(path), file_version(skeleton) if skeleton else None)

@@ -1,6 +1,7 @@
 """``studio distill`` with a student that is a model of its own."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -130,3 +131,15 @@ def test_what_cannot_be_a_student_is_told_in_one_line(
     assert status == 2
     assert words in said.replace("\n", " ")
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_two_processes_train_together_and_one_of_them_exports(distill: Run, teacher: Path, tmp_path: Path):
+    out = tmp_path / "small.onnx"
+
+    status, told, said = distill(teacher, *learning(tmp_path), "--width", 0.5, "--processes", 2, "--out", out)
+
+    assert status == 0, said
+    assert told["verified"]
+    assert told["metric"]["after"] >= told["metric"]["before"] + 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.data.yaml", "d.npz", "small.onnx", "teacher.onnx"]
+    assert "WORLD_SIZE" not in os.environ
