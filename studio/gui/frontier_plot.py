@@ -105,11 +105,16 @@ def change_of(point: FrontierPoint) -> float:
 
 def point_text(point: FrontierPoint) -> str:
     """A point in words: its size, its change and how that is known."""
-    change = "change not known" if point.expected is None else f"expected about {-point.expected:+.1f}"
+    change = "change not known" if point.expected is None else f"expected about {_rounded(-point.expected)}"
     if point.drop is not None:
         change = f"measured {drop_text(point.drop)}"
     alike = (f"all layers alike: {point.label}",) if point.kind == "uniform" else ()
     return "   ".join((bytes_text(point.bytes), change.replace("-", "−"), *alike))
+
+
+def _rounded(change: float) -> str:
+    """A change to a tenth, which is all that can be foreseen: ``"-0.4"``, ``"0.0"`` where it rounds to that."""
+    return "0.0" if abs(change) < 0.05 else f"{change:+.1f}"
 
 
 def legend_text(colours: Colours) -> str:
