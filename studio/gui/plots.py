@@ -65,6 +65,7 @@ class Plot(QObject):
         axis = self.item.getAxis(name)
         axis.setPen(pg.mkPen(colours.border))
         axis.setTextPen(pg.mkPen(colours.muted))
+        axis.setSIPrefixEnableRanges(())  # else switching prefixes off leaves that of the range of now in place
         axis.enableAutoSIPrefix(False)
         axis.setLabel(text, color=colours.muted)
         axis.showLabel(bool(text))

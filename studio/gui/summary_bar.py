@@ -83,9 +83,7 @@ class SummaryBar(QWidget):
         now = f"{short_count(project.info.macs)} → {short_count(cost.macs)}"
         unknown = "–" if not project.info.has_network else short_count(project.info.macs)
         self.operations.value.setText(now if fewer else unknown)
-        self.operations.detail.setText(
-            "MACs for one sample" if project.info.has_network else "not known of weights alone"
-        )
+        self.operations.detail.setText("MACs for one sample" if project.info.has_network else "not known")
 
     def _show_accuracy(self) -> None:
         project, preview, card = self._session.project, self._session.preview, self.accuracy
@@ -148,8 +146,8 @@ def _value(result: Result, changed: bool) -> str:
 
 def _detail(result: Result, changed: bool, measuring: bool) -> str:
     if result.metric.name == WEIGHT_ERROR:
-        ratio = f"  ·  SQNR {result.sqnr_db:.1f} dB" if result.sqnr_db is not None and changed else ""
-        return f"‖W − Ŵ‖ / ‖W‖ of all layers, not an accuracy{ratio}"
+        ratio = f"SQNR {result.sqnr_db:.1f} dB  ·  " if result.sqnr_db is not None and changed else ""
+        return f"{ratio}of weights, not accuracy"
     parts = []
     if result.drop is not None and changed:
         parts.append(drop_text(result.drop))
