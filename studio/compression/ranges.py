@@ -27,6 +27,9 @@ _BINS, _FEWEST = 2048, 128
 #: Bins that stand for all values in the search for the least squared error: 64 to a level.
 _FINE_BINS = 64 * 256
 
+#: Values that are counted at once.
+_SLICE = 2**20
+
 #: Ranges that are tried for the least squared error, as shares of the whole one, which is among them.
 _SHARES = tuple(share / 100 for share in range(30, 101))
 
@@ -41,7 +44,7 @@ class Levels:
 
 def find_levels(values: Tensor, method: RangeMethod) -> Levels:
     """The levels for an activation of which `values` (any shape, not empty) are samples."""
-    flat = values.detach().flatten().double()
+    flat = values.detach().flatten()
     low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
     if low == high:
         return Levels(1.0, 0)
@@ -50,7 +53,7 @@ def find_levels(values: Tensor, method: RangeMethod) -> Levels:
     elif method == "mse":
         low, high = _least_squares(flat, low, high)
     elif method == "entropy":
-        low, high = _entropy(flat, low, high)
+        low, high = _entropy(flat.double(), low, high)
     return levels_between(low, high)
 
 
@@ -84,7 +87,7 @@ def _least_squares(values: Tensor, low: float, high: float) -> tuple[float, floa
     The values are counted in fine bins once, so that every share is tried on the middles of the bins. Zeros, half of
     what a ReLU gives, are left out: they are met exactly at any scale.
     """
-    counts = torch.histc(values[values != 0], _FINE_BINS, low, high)
+    counts = _counts(values, low, high)
     width = (high - low) / _FINE_BINS
     middles = low + width * (torch.arange(_FINE_BINS, dtype=torch.float64) + 0.5)
 
@@ -94,6 +97,15 @@ def _least_squares(values: Tensor, low: float, high: float) -> tuple[float, floa
 
     best = min(reversed(_SHARES), key=error)
     return best * low, best * high
+
+
+def _counts(values: Tensor, low: float, high: float) -> Tensor:
+    """How many values other than zero lie in each fine bin, float64; counted in slices, whose counts float32 holds."""
+    counts = torch.zeros(_FINE_BINS, dtype=torch.float64)
+    for part in values.split(_SLICE):
+        counts += torch.histc(part, _FINE_BINS, low, high)
+    of_zero = torch.histc(values.new_zeros(1), _FINE_BINS, low, high)
+    return counts - of_zero.double() * int((values == 0).sum())
 
 
 def _entropy(values: Tensor, low: float, high: float) -> tuple[float, float]:
