@@ -3,7 +3,8 @@
 The original and the compressed model run side by side through the graph, node by node with all samples. At a layer
 to be changed, its inputs x̂ are those of the compressed model and its wanted outputs y those of the original, so
 that the wanted weight is the least-squares one, ``E[y x̂ᵀ] E[x̂ x̂ᵀ]⁻¹``, and a method then keeps as much of it as
-its constraint allows. One pass does for all layers.
+its constraint allows. Where nothing but a sum uses the layer's outputs, y is what brings the sum back:
+the last layer of a residual block then makes up for what the blocks before it have lost. One pass does for all layers.
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from studio.compression.recalibrate import recalibrated
 from studio.compression.scores import fitted_to_scores, gives_scores
 from studio.compression.solver import damped
 from studio.compression.walk import execute, within_memory
+from studio.models.sites import role
 from studio.progress import Progress, Report
 
 
@@ -73,7 +75,7 @@ def fit_in_order(
             continue
         if name in pending:
             report(Progress(total - len(pending), total, f"Fitting {name}"))
-        step = _Step(plan, name, walk.inputs(node))
+        step = _Step(plan, name, walk.inputs(node), walk.beside(node))
         replacement: nn.Module = step.layer
         if name in plan.settings:
             replacement = ready[name] if name in ready else step.fitted()
@@ -93,23 +95,38 @@ def fit_in_order(
 class _Step:
     """One layer with what goes into it in both models, and what comes out of it in the original."""
 
-    def __init__(self, plan: Plan, name: str, given: "Lanes") -> None:
+    def __init__(self, plan: Plan, name: str, given: "Lanes", beside: "Lanes | None") -> None:
         self._plan = plan
         self._name = name
         self._given = given
+        self._beside = beside
         self.layer = layer_at(plan.graph, name)
         self.wanted = [self.layer(x) for x in given.original]
 
     @property
     def staying(self) -> list[Tensor]:
         """The wanted outputs of the channels that stay."""
+        return self._stays(self.wanted)
+
+    @property
+    def targets(self) -> list[Tensor]:
+        """The outputs to fit to: the wanted ones of the channels that stay, or what a sum lacks of the original's."""
+        beside = self._beside
+        if beside is None or beside.agree or any(map(_differ, beside.original, self.wanted)):
+            return self.staying
+        sums = self._stays([y + other for y, other in zip(self.wanted, beside.original, strict=True)])
+        if any(map(_differ, beside.compressed, sums)):
+            return self.staying
+        return [y - other for y, other in zip(sums, beside.compressed, strict=True)]
+
+    def _stays(self, outputs: list[Tensor]) -> list[Tensor]:
         cut = self._plan.cuts.get(self._name)
-        return self.wanted if cut is None else [_kept(self.layer, y, cut) for y in self.wanted]
+        return outputs if cut is None else [_kept(self.layer, y, cut) for y in outputs]
 
     def fitted(self) -> CompressedLayer:
         """The layer with its settings, on the inputs that it really gets."""
         plan, layer = self._plan, self._plan.layer(self._name)
-        fit = sequential_fit(layer, self._given.compressed, self.staying, plan.bias_correction)
+        fit = sequential_fit(layer, self._given.compressed, self.targets, plan.bias_correction)
         return build_layer(layer, plan.settings[self._name], fit)
 
     def differs(self, layer: nn.Module) -> bool:
@@ -119,6 +136,11 @@ class _Step:
     def outputs(self, layer: nn.Module) -> list[Tensor]:
         """What `layer` gives in the compressed model."""
         return [layer(x) for x in self._given.compressed] if self.differs(layer) else self.wanted
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    """Whether a sum of the two would have to repeat values of one."""
+    return one.shape != other.shape
 
 
 def _kept(layer: HasRows, y: Tensor, cut: Cut) -> Tensor:
@@ -184,6 +206,14 @@ class _SideBySide:
     def inputs(self, node: fx.Node) -> Lanes:
         """What a layer is given."""
         return self._values[node.all_input_nodes[0]]
+
+    def beside(self, node: fx.Node) -> Lanes | None:
+        """What is added to a node's value where nothing else uses it; None where that is not known yet."""
+        user = next(iter(node.users)) if len(node.users) == 1 else None
+        if user is None or role(user) != "add" or user.kwargs or len(user.args) != 2:
+            return None
+        others = [other for other in user.all_input_nodes if other is not node]
+        return self._values.get(others[0]) if len(others) == 1 else None
 
     def run(self, node: fx.Node) -> None:
         """Computes a node that is the same in both models."""

@@ -9,7 +9,7 @@ from studio.compression.plan import Plan
 from studio.compression.sequential import called_once, fit_in_order, sequential_fit
 from studio.models.model import Model
 from studio.progress import silent
-from studio.recipe.settings import LayerSettings, QuantizeSettings
+from studio.recipe.settings import LayerSettings, QuantizeSettings, RankSettings
 
 FOUR_BITS = LayerSettings(quantize=QuantizeSettings(weight_bits=4))
 
@@ -88,3 +88,27 @@ def test_samples_that_do_not_fit_into_memory_are_left_out(
     monkeypatch.setattr(walk, "MEMORY", 1)
     fitted = fit_in_order(Plan(model.graph, plan), {}, calibration.batches, silent)
     assert torch.equal(fitted["stem"].effective_weight(), limited["stem"].effective_weight())
+
+
+class Residual(nn.Module):
+    """Two blocks of one layer each, whose outputs only a sum uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.first(x)
+        return x + self.second(x)
+
+
+def test_the_last_layer_before_a_sum_makes_up_for_what_the_sum_has_lost() -> None:
+    """The second layer sees the loss of the first, so that a full-rank fit gives the original's sums again."""
+    torch.manual_seed(0)
+    graph, x = fx.symbolic_trace(Residual()), torch.randn(400, 6)
+    first, second = (LayerSettings(rank=RankSettings(rank=rank)) for rank in (2, 6))
+    made = fit_in_order(Plan(graph, {"first": first, "second": second}), {}, [(x,)], silent)
+    with torch.no_grad():
+        between = x + made["first"](x)
+        lost, left = graph(x) - between - graph.second(between), graph(x) - between - made["second"](between)
+    assert left.square().mean() < 0.01 * lost.square().mean()
