@@ -208,26 +208,34 @@ class _SideBySide:
         return self._values[node.all_input_nodes[0]]
 
     def beside(self, node: fx.Node) -> Lanes | None:
-        """What is added to a node's value where nothing else uses it; None where that is not known yet."""
+        """What is added to a node's value where nothing else uses it; None where that cannot be known yet."""
         user = next(iter(node.users)) if len(node.users) == 1 else None
         if user is None or role(user) != "add" or user.kwargs or len(user.args) != 2:
             return None
         others = [other for other in user.all_input_nodes if other is not node]
-        return self._values.get(others[0]) if len(others) == 1 else None
+        return self._known(others[0]) if len(others) == 1 else None
+
+    def _known(self, node: fx.Node) -> Lanes | None:
+        """A node's value, computed before its turn where it only moves what is known, as a shortcut's padding does."""
+        if node not in self._values:
+            if role(node) != "move" or len(node.all_input_nodes) > 1 or self._known(node.all_input_nodes[0]) is None:
+                return None
+            self._values[node] = self._computed(node)
+        return self._values[node]
 
     def run(self, node: fx.Node) -> None:
-        """Computes a node that is the same in both models."""
+        """Computes a node that is the same in both models, unless it was before."""
+        self.set(node, self._values[node] if node in self._values else self._computed(node))
+
+    def _computed(self, node: fx.Node) -> Lanes:
         if node.op == "placeholder":
             feed = next(self._feeds)
-            lanes = Lanes(feed, feed)
-        else:
-            original = self._lane(node, node.args, lambda lanes: lanes.original)
-            arguments = self._arguments.get(node, node.args)
-            agree = all(self._values[n].agree for n in node.all_input_nodes)
-            same = agree and arguments is node.args
-            compressed = original if same else self._lane(node, arguments, lambda lanes: lanes.compressed)
-            lanes = Lanes(original, compressed)
-        self.set(node, lanes)
+            return Lanes(feed, feed)
+        original = self._lane(node, node.args, lambda lanes: lanes.original)
+        arguments = self._arguments.get(node, node.args)
+        agree = all(self._values[n].agree for n in node.all_input_nodes)
+        same = agree and arguments is node.args
+        return Lanes(original, original if same else self._lane(node, arguments, lambda lanes: lanes.compressed))
 
     def set(self, node: fx.Node, lanes: Lanes) -> None:
         """Notes a node's value and forgets those that it was the last to use."""
