@@ -102,7 +102,7 @@ def _least_squares(values: Tensor, low: float, high: float) -> tuple[float, floa
 def _counts(values: Tensor, low: float, high: float) -> Tensor:
     """How many values other than zero lie in each fine bin, float64; counted in slices, whose counts float32 holds."""
     counts = torch.zeros(_FINE_BINS, dtype=torch.float64)
-    for part in values.split(_SLICE):
+    for part in torch.split(values, _SLICE):
         counts += torch.histc(part, _FINE_BINS, low, high)
     of_zero = torch.histc(values.new_zeros(1), _FINE_BINS, low, high)
     return counts - of_zero.double() * int((values == 0).sum())
