@@ -85,6 +85,8 @@ class Recipe(Settings):
             RecipeError: two layers of one group are named with different choices.
         """
         layers = tuple(layers)
+        if all(entry.channels is None for entry in (self.default, *self.kinds.values(), *self.layers.values())):
+            return {layer.name: layer for layer in layers}  # asked at every move of a slider
         kept = kept_channels(layers, self.groups_of(layers))
         return {layer.name: narrowed(layer, kept) for layer in layers}
 
