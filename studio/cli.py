@@ -194,10 +194,16 @@ def compress(
             "exported": report.exported.value,
             "samples": report.preview.samples,
         },
+        "params": cost.parameters,
+        "nonzeros": cost.nonzeros,
+        "macs": cost.macs,
         "layers": [
             {
                 "name": name,
                 "bytes": layer.bytes,
+                "params": layer.parameters,
+                "nonzeros": layer.nonzeros,
+                "macs": layer.macs,
                 "settings": source.recipe.settings_for(info.layer(name)).model_dump(mode="json", exclude_none=True),
                 "notes": list(layer.notes),
             }

@@ -120,6 +120,8 @@ def test_compress_writes_a_file_that_keeps_its_promises(answer: Any, digits: Sam
     assert found["verified"] is True
     assert found["bytes"]["after"] == out.stat().st_size
     assert found["bytes"]["predicted"] == pytest.approx(found["bytes"]["after"], rel=0.005)
+    assert found["nonzeros"] == found["params"] - sum(one["params"] - one["nonzeros"] for one in found["layers"])
+    assert found["macs"] == sum(one["macs"] for one in found["layers"])
     assert found["metric"]["exported"] == pytest.approx(found["metric"]["preview"], abs=0.1)
     types = {tensor.name: tensor.data_type for tensor in onnx.load(out).graph.initializer}
     assert types["classifier.weight_quantized"] == onnx.TensorProto.INT4
