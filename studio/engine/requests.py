@@ -268,36 +268,6 @@ class MakeCopy(Request[tuple[str, ...]]):
 
 
 @dataclass(frozen=True)
-class StudentReport:
-    """What came of another model as a student.
-
-    Attributes:
-        distilled: how it learnt.
-        exported: its file, proven.
-        notes: what could not be made smaller and why, of a copy.
-    """
-
-    distilled: DistillOutcome
-    exported: ExportReport
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TrainStudent(Request[StudentReport]):
-    """Trains another model towards one and exports it; `TrainingPoint` values are published on the way.
-
-    Attributes:
-        distill: what is trained by whom; ``distill.source.model`` may be missing where `copy` tells how to make it.
-        out: path of the exported file.
-        copy: how the student is made from its teacher, None where it is a file that is there.
-    """
-
-    distill: Distill
-    out: str
-    copy: CopySettings | None = None
-
-
-@dataclass(frozen=True)
 class Export(Request[ExportReport]):
     """Writes a compressed model to a file and proves it in its runtime.
 

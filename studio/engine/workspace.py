@@ -40,16 +40,14 @@ from studio.engine.requests import (
     ScanLayers,
     Search,
     Source,
-    StudentReport,
     TimeSettings,
-    TrainStudent,
     TrustProgram,
     ViewSpectra,
     ViewSpectrum,
     ViewWeights,
 )
 from studio.engine.searching import answer_search
-from studio.engine.students import make_copy, train_student
+from studio.engine.students import make_copy
 from studio.engine.timings import time_table, uniform, written, written_original
 from studio.engine.training import Lessons, assisted, distilled
 from studio.evaluation.batches import Batches
@@ -231,10 +229,6 @@ class Workspace:
     @_answer.register
     def _(self, request: MakeCopy, report: Report, _publish: Publish) -> tuple[str, ...]:
         return make_copy(self._model(request.model, request.skeleton, report), request.settings, Path(request.out))
-
-    @_answer.register
-    def _(self, request: TrainStudent, report: Report, publish: Publish) -> StudentReport:
-        return train_student(self, request, report, publish)
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:
