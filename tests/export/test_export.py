@@ -59,7 +59,7 @@ def test_without_data_agreement_with_the_original_is_verified(compressed, tmp_pa
 
 
 def test_an_unknown_format_names_the_known_ones(compressed, tmp_path):
-    with pytest.raises(ExportError, match=r"no format 'onx'; there is: onnx\. Did you mean 'onnx'\?"):
+    with pytest.raises(ExportError, match=r"no format 'onx'; there is: onnx, safetensors\. Did you mean 'onnx'\?"):
         export(compressed, tmp_path / "small.onx", format="onx")
 
 
