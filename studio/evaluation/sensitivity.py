@@ -75,10 +75,6 @@ class Scan(Settings):
         """The points of one layer, by method if one is given: its sensitivity curves."""
         return tuple(p for p in self.points if p.layer == layer and method in (None, p.method))
 
-    def worst_drop(self, layer: str) -> float | None:
-        """The largest drop of a layer, None before there is a point: what the heat of its table cell shows."""
-        return max((point.drop for point in self.of(layer)), default=None)
-
     def with_point(self, point: ScanPoint) -> "Scan":
         """The scan with one more point."""
         return self.model_copy(update={"points": (*self.points, point)})

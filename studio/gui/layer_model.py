@@ -7,7 +7,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
-from studio.evaluation.prediction import Estimate
+from studio.evaluation.prediction import Estimate, Prediction
 from studio.export.latency import Latency
 from studio.gui.text import (
     bytes_text,
@@ -74,12 +74,14 @@ class LayerModel(QAbstractTableModel):
     @property
     def has_drops(self) -> bool:
         """Whether any layer's drop is known or expected."""
-        return any(self._drop(layer) is not None or self._expected(layer) is not None for layer in self._layers)
+        prediction = self._prediction()
+        expected = prediction is not None and bool(prediction.layers)
+        return expected or any(self._drop(layer) is not None for layer in self._layers)
 
     @property
     def has_scan(self) -> bool:
         """Whether a scan has measured any layer."""
-        return any(self._worst(layer) is not None for layer in self._layers)
+        return bool(self._session.scans.worst)
 
     @property
     def has_times(self) -> bool:
@@ -206,8 +208,8 @@ class LayerModel(QAbstractTableModel):
         project = self._session.project
         if project is None:
             return ""
-        locked = ("locked",) if project.recipe.locked((layer,)) else ()
-        return " · ".join((*settings_chips(project.recipe.settings_for(layer)), *locked))
+        locked = ("locked",) if layer.name in project.locked else ()
+        return " · ".join((*settings_chips(project.settings(layer.name)), *locked))
 
     def _drop(self, layer: Layer) -> Any:
         project = self._session.project
@@ -223,15 +225,15 @@ class LayerModel(QAbstractTableModel):
 
     def _expected(self, layer: Layer) -> Estimate | None:
         """The drop that the scan expects, as long as none is measured."""
-        project = self._session.project
-        if project is None or self._drop(layer) is not None:
-            return None
-        prediction = self._session.predictions.of(project)
+        prediction = self._prediction() if self._drop(layer) is None else None
         return prediction.layers.get(layer.name) if prediction is not None else None
 
+    def _prediction(self) -> Prediction | None:
+        project = self._session.project
+        return self._session.predictions.of(project) if project is not None else None
+
     def _worst(self, layer: Layer) -> float | None:
-        scan = self._session.scans.scan
-        return scan.worst_drop(layer.name) if scan is not None else None
+        return self._session.scans.worst.get(layer.name)
 
     def _worst_value(self, layer: Layer) -> float:
         worst = self._worst(layer)
@@ -243,8 +245,7 @@ class LayerModel(QAbstractTableModel):
 
     def _heat(self, layer: Layer) -> float | None:
         """How much a layer minds, 0..1 of the one that minds most; None where it is not known."""
-        worst = self._worst(layer)
-        most = max((known for each in self._layers if (known := self._worst(each)) is not None), default=0.0)
+        worst, most = self._worst(layer), self._session.scans.largest
         return None if worst is None or most <= 0 else max(0.0, worst / most)
 
     def _latency(self) -> Latency | None:

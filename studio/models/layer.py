@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -125,6 +126,11 @@ class Layer:
     def allows(self, method: str) -> bool:
         """Whether `method` (one of `METHODS`) can be applied to this layer."""
         return self.methods.get(method) == OK
+
+    @cached_property
+    def barred(self) -> tuple[str, ...]:
+        """Those of `METHODS` that cannot be applied to this layer."""
+        return tuple(method for method in METHODS if not self.allows(method))
 
     @property
     def group(self) -> str | None:

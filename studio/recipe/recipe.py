@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field
 
 from studio.errors import RecipeError, did_you_mean
-from studio.models.layer import METHODS, Layer
+from studio.models.layer import Layer
 from studio.recipe.channels import group_settings, kept_channels, narrowed
 from studio.recipe.factorization import has_form
 from studio.recipe.settings import ChannelSettings, LayerSettings, Options, PruneSettings, QuantizeSettings, Settings
@@ -39,35 +40,29 @@ class Recipe(Settings):
         return self.settings_of((layer,))[layer.name]
 
     def settings_of(self, layers: Iterable[Layer]) -> dict[str, LayerSettings]:
-        """`settings_for` of many layers by name; general entries are resolved once for all layers that are alike."""
-        globs = [name for name in self.layers if _is_glob(name)]
-        general: dict[tuple[str, tuple[str, ...], tuple[str, ...]], LayerSettings] = {}
+        """`settings_for` of many layers by name; general entries are resolved once for all layers that are alike.
+
+        Entries that an edit leaves alone are the same objects in the new recipe and are not resolved again.
+        """
+        globs = self._globs()
+        general: dict[tuple[str, tuple[str, ...], tuple[str, ...]], _Entry] = {}
         settings: dict[str, LayerSettings] = {}
         for layer in layers:
             matching = tuple(pattern for pattern in globs if fnmatchcase(layer.name, pattern))
-            barred = tuple(technique for technique in METHODS if not layer.allows(technique))
-            like = (layer.kind, matching, barred)
+            like = (layer.kind, matching, layer.barred)
             if like not in general:
-                general[like] = self._general(*like)
+                general[like] = _Entry(_general(self._chain(layer.kind, matching), layer.barred))
             own = self.layers.get(layer.name)
-            settings[layer.name] = general[like] if own is None else own.over(general[like]).normalised()
+            settings[layer.name] = general[like].settings if own is None else _resolved(_Entry(own), general[like])
         return settings
 
-    def _stated(self, layer: Layer) -> LayerSettings:
-        """All that the recipe says of a layer, be it possible or not."""
-        settings = self.kinds.get(layer.kind, LayerSettings()).over(self.default)
-        for pattern in (name for name in self.layers if _is_glob(name) and fnmatchcase(layer.name, name)):
-            settings = self.layers[pattern].over(settings)
-        own = self.layers.get(layer.name)
-        return settings if own is None else own.over(settings)
+    def _globs(self) -> list[str]:
+        return [name for name in self.layers if _is_glob(name)]
 
-    def _general(self, kind: str, patterns: Iterable[str], barred: Iterable[str]) -> LayerSettings:
-        """What default, kind and globs come to for a layer that cannot take the `barred` techniques."""
-        settings = self.kinds.get(kind, LayerSettings()).over(self.default)
-        for pattern in patterns:
-            settings = self.layers[pattern].over(settings)
-        refused = [method for method in SETTABLE if technique_of(method, getattr(settings, method)) in barred]
-        return settings.model_copy(update=dict.fromkeys(refused)).normalised()
+    def _chain(self, kind: str, patterns: Iterable[str]) -> "tuple[_Entry, ...]":
+        """Default, kind and globs, the more general first."""
+        kinds = (self.kinds[kind],) if kind in self.kinds else ()
+        return tuple(map(_Entry, (self.default, *kinds, *(self.layers[pattern] for pattern in patterns))))
 
     def groups_of(self, layers: Iterable[Layer]) -> dict[str, ChannelSettings]:
         """What is chosen for each group of coupled channels, see `group_settings`.
@@ -92,7 +87,15 @@ class Recipe(Settings):
 
     def locked(self, layers: Iterable[Layer]) -> frozenset[str]:
         """Names of the layers that a search leaves as they are."""
-        return frozenset(layer.name for layer in layers if self._stated(layer).locked)
+        globs = self._globs()
+        return frozenset(layer.name for layer in layers if self._is_locked(layer, globs))
+
+    def _is_locked(self, layer: Layer, globs: Iterable[str]) -> bool:
+        """What the most specific entry that mentions the lock says of it."""
+        chain = self._chain(layer.kind, (pattern for pattern in globs if fnmatchcase(layer.name, pattern)))
+        own = self.layers.get(layer.name)
+        entries = [entry.settings for entry in chain] + ([own] if own is not None else [])
+        return next((entry.locked for entry in reversed(entries) if "locked" in entry.model_fields_set), False)
 
     def with_locks(self, names: Iterable[str], locked: bool = True) -> "Recipe":
         """A recipe in which the layers of these names are locked, or not; their settings stay."""
@@ -106,18 +109,20 @@ class Recipe(Settings):
 
         A lock stays as it is.
         """
+        return self.with_layers({name: settings})
+
+    def with_layers(self, settings: Mapping[str, LayerSettings]) -> "Recipe":
+        """`with_layer` for several layers at once."""
+        entries = {name: self._explicit(name, chosen) for name, chosen in settings.items()}
+        return self.model_copy(update={"layers": {**self.layers, **entries}})
+
+    def _explicit(self, name: str, settings: LayerSettings) -> LayerSettings:
+        """The entry that leaves nothing of a layer but its lock to more general ones."""
         explicit = {field: getattr(settings, field) for field in LayerSettings.model_fields if field != "locked"}
         own = self.layers.get(name)
         if own is not None and "locked" in own.model_fields_set:
             explicit["locked"] = own.locked
-        return self.model_copy(update={"layers": {**self.layers, name: LayerSettings(**explicit)}})
-
-    def with_layers(self, settings: Mapping[str, LayerSettings]) -> "Recipe":
-        """`with_layer` for several layers at once."""
-        recipe = self
-        for name, chosen in settings.items():
-            recipe = recipe.with_layer(name, chosen)
-        return recipe
+        return LayerSettings(**explicit)
 
     def with_options(self, **options: Any) -> "Recipe":
         """A recipe with some of its options changed."""
@@ -184,6 +189,37 @@ class Recipe(Settings):
     def plain(self) -> dict[str, Any]:
         """The recipe as nested plain values, fields that were never set left out; `Recipe.model_validate` reads it."""
         return {"studio": self.studio, **self.model_dump(mode="json", exclude_unset=True)}
+
+
+class _Entry:
+    """Settings by identity, as a key: equal ones may differ in the methods they mention, and hashing them is slow."""
+
+    __slots__ = ("settings",)
+
+    def __init__(self, settings: LayerSettings) -> None:
+        self.settings = settings
+
+    def __hash__(self) -> int:
+        return id(self.settings)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Entry) and other.settings is self.settings
+
+
+@lru_cache(maxsize=8192)  # one edit changes one entry
+def _resolved(own: _Entry, general: _Entry) -> LayerSettings:
+    """What an entry of one layer comes to over the general ones."""
+    return own.settings.over(general.settings).normalised()
+
+
+@lru_cache(maxsize=256)
+def _general(chain: tuple[_Entry, ...], barred: tuple[str, ...]) -> LayerSettings:
+    """What default, kind and globs come to for a layer that cannot take the `barred` techniques."""
+    settings = LayerSettings()
+    for entry in chain:
+        settings = entry.settings.over(settings)
+    refused = [method for method in SETTABLE if technique_of(method, getattr(settings, method)) in barred]
+    return settings.model_copy(update=dict.fromkeys(refused)).normalised()
 
 
 def technique_of(method: str, chosen: Settings | None) -> str:

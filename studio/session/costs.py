@@ -91,13 +91,13 @@ class Costs:
     def factors(self, project: Project) -> Mapping[str, Factorization]:
         """How layers with a rank are split, as far as it is known; a rank chosen by energy asks for its spectrum."""
         known: dict[str, Factorization] = {}
-        settings_of = project.recipe.settings_of(project.info.layers)
-        ranked = [(layer, chosen) for layer in project.info.layers if (chosen := settings_of[layer.name].rank)]
+        settings = project.chosen
+        ranked = [(layer, chosen) for layer in project.info.layers if (chosen := settings[layer.name].rank)]
         layers = project.recipe.narrowed(project.info.layers) if ranked else {}  # at every move of a slider
         for layer, chosen in ranked:
             rest = layers[layer.name]
-            settings, shape, split = self._split.get(layer.name, (None, (), None))
-            if split is not None and (settings, shape) == (chosen, rest.shape):
+            rank_then, shape, split = self._split.get(layer.name, (None, (), None))
+            if split is not None and (rank_then, shape) == (chosen, rest.shape):
                 known[layer.name] = split
             elif chosen.energy is not None and layer.name in self.spectra:
                 rank = min(self.spectra[layer.name].rank_for(chosen.energy), rest.full_rank)

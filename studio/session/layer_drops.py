@@ -27,16 +27,20 @@ class LayerDrops:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._known: dict[tuple[str, str], Measurement | None] = {}
+        self._measured: set[str] = set()
         self._call: Call[Result] | None = None
 
     def of(self, project: Project, layer: str) -> Measurement | None:
         """The drop of `layer` alone under its present settings, None while unknown."""
+        if layer not in self._measured:
+            return None  # asked for every layer at every move of a slider
         return self._known.get(_key(layer, project.settings(layer)))
 
     def clear(self) -> None:
         """Forgets everything: another model or other data."""
         self.cancel()
         self._known.clear()
+        self._measured.clear()
 
     def cancel(self) -> None:
         """Stops measuring; what is known stays known."""
@@ -58,6 +62,7 @@ class LayerDrops:
 
         def know(drop: Measurement | None) -> None:
             self._known[_key(name, settings)] = drop
+            self._measured.add(name)
             self.changed.emit(name)
             self._next(project, rest)
 

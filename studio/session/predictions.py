@@ -39,6 +39,5 @@ class Predictions:
         if self._curves is None or self._curves[0] is not scan:
             self._curves = (scan, Curves(scan))
         layers = {layer.name: layer for layer in project.info.layers}
-        chosen = project.recipe.settings_of(project.info.layers)
-        changed = {name: settings for name, settings in chosen.items() if not settings.is_empty}
+        changed = {name: settings for name, settings in project.chosen.items() if not settings.is_empty}
         return self._curves[1].predict(layers, changed, self._costs.factors(project))

@@ -1,6 +1,6 @@
 """The document the window works on: an opened model, its data, and what was chosen for it, with its history."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from studio.engine.requests import Source
@@ -26,6 +26,15 @@ class DataFile:
     samples: int
 
 
+@dataclass(frozen=True)
+class _Resolved:
+    """A recipe with what it comes to for each layer."""
+
+    recipe: Recipe
+    settings: Mapping[str, LayerSettings]
+    locked: frozenset[str]
+
+
 @dataclass
 class Project:
     """What is open.
@@ -43,6 +52,7 @@ class Project:
     test: DataFile | None = None
     train: DataFile | None = None
     export_size: int | None = None
+    _resolved: "_Resolved | None" = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def recipe(self) -> Recipe:
@@ -69,11 +79,28 @@ class Project:
 
     def settings(self, layer: str) -> LayerSettings:
         """The settings that hold for `layer`."""
-        return self.recipe.settings_for(self.info.layer(layer))
+        return self.chosen[layer]
+
+    @property
+    def chosen(self) -> Mapping[str, LayerSettings]:
+        """The settings that hold for every layer, by name; asked by every cell of the table."""
+        return self._present().settings
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """Names of the layers that a search leaves as they are."""
+        return self._present().locked
+
+    def _present(self) -> "_Resolved":
+        recipe = self.recipe
+        if self._resolved is None or self._resolved.recipe is not recipe:
+            layers = self.info.layers
+            self._resolved = _Resolved(recipe, recipe.settings_of(layers), recipe.locked(layers))
+        return self._resolved
 
     def changed_layers(self) -> list[Layer]:
         """Layers that the recipe does something to."""
-        chosen = self.recipe.settings_of(self.info.layers)
+        chosen = self.chosen
         return [layer for layer in self.info.layers if not chosen[layer.name].is_empty]
 
     def coupled(self, names: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Layer scans of a session: run as jobs, shown as their points come, and there again after opening."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from psygnal import Signal
@@ -18,7 +19,7 @@ SAMPLES = 1024
 class Scans:
     """The scan of the open project.
 
-    The window connects to `changed` and draws `scan`: `Scan.of` gives the points of a layer's curves, `worst_drop`
+    The window connects to `changed` and draws `scan`: `Scan.of` gives the points of a layer's curves, `worst`
     the heat of its cell. `load` is called when a project or its data is opened, `start` by a button; the job it
     gives can be cancelled as any other, or paused and resumed, and the next `start` goes on where it was.
 
@@ -37,6 +38,22 @@ class Scans:
         self._folder = folder / "scans"
         self._jobs = jobs
         self.scan: Scan | None = None
+        self._index: _Index | None = None
+
+    @property
+    def worst(self) -> Mapping[str, float]:
+        """The largest drop of every layer that has a point."""
+        return self._indexed(self.scan).worst if self.scan is not None else {}
+
+    @property
+    def largest(self) -> float:
+        """The largest drop of all; 0 where none is."""
+        return self._indexed(self.scan).largest if self.scan is not None else 0.0
+
+    def _indexed(self, scan: Scan) -> "_Index":
+        if self._index is None or self._index.scan is not scan:
+            self._index = _Index(scan)
+        return self._index
 
     def load(self, project: Project) -> None:
         """Brings back the scan that was kept of the project with its present data and options, if there is one."""
@@ -81,14 +98,34 @@ class Scans:
     def _add(self, key: str, point: ScanPoint) -> None:
         """Takes in a point, unless another project is open meanwhile or the point is known."""
         scan = self.scan
-        if scan is not None and scan.key == key and all(point.key != known.key for known in scan.points):
+        if scan is not None and scan.key == key and point.key not in self._indexed(scan).keys:
             self.scan = scan.with_point(point)
+            self._indexed(scan).add(self.scan, point)
             self.changed.emit(point.layer)
 
     def _finished(self, scan: Scan) -> None:
         if self.scan is not None and self.scan.key == scan.key:
             self.scan = scan
             self.changed.emit("")
+
+
+class _Index:
+    """What the table asks of a scan for every cell, kept as points come."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.keys: set[tuple[str, str]] = set()
+        self.worst: dict[str, float] = {}
+        self.largest = 0.0
+        for point in scan.points:
+            self.add(scan, point)
+        self.scan = scan
+
+    def add(self, scan: Scan, point: ScanPoint) -> None:
+        """Goes over to `scan`, which has one more point."""
+        self.scan = scan
+        self.keys.add(point.key)
+        self.worst[point.layer] = max(self.worst.get(point.layer, point.drop), point.drop)
+        self.largest = max(self.largest, point.drop)
 
 
 def _data(project: Project) -> str | None:

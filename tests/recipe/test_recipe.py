@@ -135,6 +135,24 @@ def test_a_lock_is_resolved_like_settings_and_makes_no_difference_to_them():
     assert all(locking.settings_for(one) == LayerSettings() for one in layers)
 
 
+def test_entries_that_are_equal_but_mention_other_methods_are_told_apart():
+    eight = {"quantize": {"weight_bits": 8}}
+    silent = recipe(default=eight, layers={"a": {}})
+    off = recipe(default=eight, layers={"a": {"quantize": None}})
+    assert silent.layers["a"] == off.layers["a"]
+    assert silent.settings_for(layer("a")) == LayerSettings(quantize=QuantizeSettings(weight_bits=8))
+    assert off.settings_for(layer("a")) == LayerSettings()
+
+
+def test_an_edit_resolves_only_the_layer_it_touches():
+    layers = [layer("a"), layer("b")]
+    four = LayerSettings(quantize=QuantizeSettings(weight_bits=4))
+    before = Recipe().with_layers({"a": four, "b": four})
+    after = before.with_layer("b", LayerSettings(prune=PruneSettings(ratio=0.5)))
+    assert after.settings_of(layers)["a"] is before.settings_of(layers)["a"]
+    assert after.settings_of(layers)["b"].prune == PruneSettings(ratio=0.5)
+
+
 def test_a_locked_layer_can_be_changed_and_stays_locked():
     four = LayerSettings(quantize=QuantizeSettings(weight_bits=4))
     locking = Recipe().with_locks(["a"]).with_layer("a", four)

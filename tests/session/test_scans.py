@@ -35,12 +35,13 @@ def test_points_are_there_as_they_come_and_the_whole_scan_at_the_end(with_data: 
     asked.publish(POINT)
     assert with_data.scans.scan is not None
     assert with_data.scans.scan.of("a") == (POINT,)
-    assert with_data.scans.scan.worst_drop("a") == 2.0
-    assert with_data.scans.scan.worst_drop("b") is None
+    asked.publish(POINT.model_copy(update={"drop": 3.0}))  # of the same candidate
+    assert with_data.scans.worst == {"a": 2.0}
     second = POINT.model_copy(update={"layer": "b"})
     asked.answer(Scan(key=with_data.scans.scan.key, points=(POINT, second)))
     assert (job.state, told) == (JobState.DONE, ["a", ""])
     assert with_data.scans.scan.of("b") == (second,)
+    assert (with_data.scans.worst, with_data.scans.largest) == ({"a": 2.0, "b": 2.0}, 2.0)
 
 
 def test_a_scan_is_there_again_after_opening(with_data: Session, engines: list[Any], info: Any, tmp_path: Path):
