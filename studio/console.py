@@ -162,6 +162,8 @@ def print_latency(found: Latency) -> None:
     out.print(f"latency {_timing(found.now)}; original {_timing(found.original)}")
     faster = found.faster
     out.print(f"{faster.value:.2f} times as fast as the original ({faster.low:.2f} to {faster.high:.2f})")
+    if found.memory is not None and found.original_memory is not None:
+        out.print(f"{found.memory:,} bytes in memory with one batch; original {found.original_memory:,}")
 
 
 def _timing(timing: Timing) -> str:

@@ -61,6 +61,8 @@ class Latency:
         threads: that the runtime computed with.
         batch: samples at once.
         runtime: its name and version.
+        memory: bytes that the runtime holds for the compressed model and one batch, None where it cannot be told.
+        original_memory: the same for the original.
     """
 
     now: Timing
@@ -73,6 +75,8 @@ class Latency:
     original_layers: Mapping[str, float] = field(default_factory=dict)
     rest: float = 0.0
     original_rest: float = 0.0
+    memory: int | None = None
+    original_memory: int | None = None
 
     def share(self, layer: str) -> float | None:
         """Share of the layers' and the rest's time (0..1), None for a layer that the runtime does not tell."""

@@ -53,6 +53,7 @@ def measure_latency(
         layer_times(model, content, kernels, timing.ms)
         for content, kernels, timing in zip(files, found["kernels"], timings, strict=True)
     ]
+    memory = found["memory"] or [None]
     return Latency(
         now=timings[-1],
         original=timings[0],
@@ -64,6 +65,8 @@ def measure_latency(
         original_layers=layers[0][0],
         rest=layers[-1][1],
         original_rest=layers[0][1],
+        memory=memory[-1],
+        original_memory=memory[0],
     )
 
 

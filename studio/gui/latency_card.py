@@ -10,7 +10,7 @@ from studio.export.latency import Latency, LatencySettings
 from studio.gui.card import Card
 from studio.gui.fields import field_specs
 from studio.gui.labels import label, set_tone
-from studio.gui.text import faster_text, milliseconds_text, sentence, timing_text
+from studio.gui.text import bytes_text, faster_text, milliseconds_text, sentence, timing_text
 from studio.session.session import Session
 
 #: Fields of the dialog in order, and what they are called there.
@@ -101,11 +101,14 @@ class LatencyDialog(QDialog):
 def latency_help(found: Latency) -> str:
     """A latency in full."""
     faster = found.faster
+    held = (found.memory, found.original_memory)
+    memory = [f"In memory {bytes_text(held[0])}, original {bytes_text(held[1])}"] if held[0] and held[1] else []
     return "\n".join(
         [
             f"Now {timing_text(found.now)}",
             f"Original {timing_text(found.original)}",
             f"{faster.value:.2f} times as fast ({faster.low:.2f} … {faster.high:.2f}), 95 % intervals of medians",
+            *memory,
             f"{found.runtime}, {_conditions(found)}",
         ]
     )

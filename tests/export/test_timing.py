@@ -1,16 +1,19 @@
 """Latency in ONNX Runtime: whose work its nodes are, and what a stopwatch in a process of its own brings back."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from studio.compression.compress import compress
 from studio.errors import ExportError
 from studio.export.attribution import Attribution, by_layer
 from studio.export.latency import LatencySettings
 from studio.export.onnx_file import onnx_bytes
-from studio.export.stopwatch import FEWEST, timed_blocks
+from studio.export.stopwatch import FEWEST, memory_held, timed_blocks
 from studio.export.timing import measure_latency
 from studio.progress import Cancelled
 from studio.recipe.recipe import Recipe
@@ -125,3 +128,23 @@ def test_files_take_turns_and_change_who_is_first(monkeypatch):
     blocks = list(timed_blocks([Clocked("a", runs), Clocked("b", runs)], {}, seconds=1e-9))
     assert len(blocks) == FEWEST
     assert "".join(runs) == "aaabbb" + "abba" * (FEWEST // 2)
+
+
+def product(path: Path, columns: int) -> str:
+    """A product with a weight of ``[1024, columns]`` floats."""
+    weight = numpy_helper.from_array(np.ones((1024, columns), dtype=np.float32), "w")
+    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1024])]
+    found = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", columns])]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "net", given, found, [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return str(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")
+def test_memory_is_that_of_the_weights_whichever_file_comes_first(tmp_path):
+    small, large = product(tmp_path / "small.onnx", 1024), product(tmp_path / "large.onnx", 16384)
+    feed = {"x": np.ones((1, 1024), dtype=np.float32)}
+    one, other = memory_held([small, large], 1, feed), memory_held([large, small], 1, feed)
+    weights = 4 * 1024 * (16384 - 1024)
+    for grown in (one[1] - one[0], other[0] - other[1]):
+        assert 0.85 * weights < grown < 2.2 * weights  # the runtime may keep a copy in its own layout
