@@ -1,0 +1,249 @@
+"""How long the window's event loop keeps an event waiting, idle and while a scan or a distillation runs.
+
+    python tests/benchmarks/window.py [SECONDS]
+
+A timer of 2 ms in the real window (offscreen, engine in its own process, digits sample) measures how late it comes,
+while a script drags a slider, selects rows and switches pages. Then a slider is dragged for five seconds, twice: the
+last value must be the one that is measured, nothing may wait in the engine, and memory must not grow. Goal: p99 of
+16 ms, a frame. Figures are printed and never asserted; whatever else the machine does is in them.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PySide6.QtCore import QEventLoop, Qt, QTimer
+from PySide6.QtWidgets import QSlider
+from rich.console import Console
+from rich.table import Table
+
+from studio.distillation.settings import DistillSettings
+from studio.engine.process import ProcessEngine
+from studio.gui.app import MainThread, application
+from studio.gui.main_window import MainWindow
+from studio.gui.theme import Scheme, Theme
+from studio.resources import samples
+from studio.session.session import Session
+
+TICK_MS = 2
+MOVE_MS = 16
+PATIENCE_S = 120
+
+
+class Script:
+    """The hand at the window.
+
+    Args:
+        window: it works on.
+    """
+
+    def __init__(self, window: MainWindow) -> None:
+        self._window = window
+        self._steps = count()
+        self._rows = window.layers.filter.rowCount()
+        section = window.settings.sections["prune"]
+        self._switch = section.switch
+        self.slider = section.form.editors["ratio"].slider
+
+    def move(self) -> None:
+        """The next of its moves: a slider, now and then another row and another page."""
+        step = next(self._steps)
+        if step % 40 == 20:
+            self._window.layers.view.selectRow(step // 40 % self._rows)
+        if step % 60 == 30:
+            self._window.tabs.setCurrentIndex(step // 60 % 3)  # the graph is a browser's business
+        self.drag(step)
+
+    def drag(self, step: int) -> None:
+        """Moves the slider, which is pressed at the first move."""
+        if not self._switch.isChecked():
+            self._switch.setChecked(True)
+        self.slider.setSliderDown(True)
+        self.slider.setValue(_zigzag(step, self.slider))
+
+
+def _zigzag(step: int, slider: QSlider) -> int:
+    """Up and down between a tenth and nine tenths."""
+    low, high = slider.maximum() // 10, 9 * slider.maximum() // 10
+    way = step % (2 * (high - low))
+    return low + min(way, 2 * (high - low) - way)
+
+
+def spend(seconds: float) -> None:
+    """Lets the window work."""
+    loop = QEventLoop()
+    QTimer.singleShot(round(1000 * seconds), loop.quit)
+    loop.exec()
+
+
+def wait(done: Callable[[], bool]) -> float:
+    """Lets the window work until `done`; the seconds that took."""
+    began = time.perf_counter()
+    while not done():
+        if time.perf_counter() - began > PATIENCE_S:
+            raise SystemExit("It did not happen in time.")
+        spend(0.005)
+    return time.perf_counter() - began
+
+
+@contextmanager
+def every(milliseconds: int, action: Callable[[], None]) -> Iterator[None]:
+    """Has `action` done again and again meanwhile."""
+    timer = QTimer()
+    timer.setTimerType(Qt.TimerType.PreciseTimer)
+    timer.timeout.connect(action)
+    timer.start(milliseconds)
+    yield
+    timer.stop()
+
+
+def delays(seconds: float, action: Callable[[], None]) -> list[float]:
+    """Milliseconds that the timer came late, while `action` is done at every frame."""
+    late, last = [], time.perf_counter()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        late.append(max(0.0, 1000 * (now - last) - TICK_MS))
+        last = now
+
+    with every(TICK_MS, tick), every(MOVE_MS, action):
+        spend(seconds)
+    return late
+
+
+def resident() -> tuple[float, float]:
+    """MB of this process and of its children."""
+    own = os.getpid()
+    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    pages = [int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in (own, *children)]
+    sizes = [page * os.sysconf("SC_PAGE_SIZE") / 1e6 for page in pages]
+    return sizes[0], sum(sizes[1:])
+
+
+def smoothness(session: Session, window: MainWindow, seconds: float) -> Table:
+    """Delays with and without jobs."""
+    table = Table("meanwhile", title="Delay of the event loop, ms")
+    for heading in ("events", "p50", "p99", "max"):
+        table.add_column(heading, justify="right")
+
+    def add(title: str, action: Callable[[], None]) -> None:
+        late = delays(seconds, action)
+        figures = (*np.percentile(late, (50, 99)), max(late))
+        table.add_row(title, str(len(late)), *(f"{figure:.1f}" for figure in figures))
+
+    script = Script(window)
+    add("nothing, hands off", lambda: None)
+    add("nothing, hands on", script.move)
+    script.slider.setSliderDown(False)
+    for title, start in (
+        ("layer scan, hands on", session.scan),
+        ("distillation, hands on", lambda: session.distill(DistillSettings(epochs=1000))),
+    ):
+        job = start()
+        wait(lambda job=job: job.progress is not None or not job.is_running)
+        add(title, script.move)
+        script.slider.setSliderDown(False)
+        Console().print(f"{title}: {job.state.value} at the end of its measurement")
+        if job.is_running:
+            session.jobs.cancel(job)
+        wait(lambda job=job: not job.is_running)
+    return table
+
+
+def dragging(session: Session, window: MainWindow) -> Table:
+    """What five seconds of dragging leave behind; the first time caches fill."""
+    table = Table("", "first drag", "second drag", title="A slider dragged for five seconds and let go")
+    script, project, columns = Script(window), session.project, []
+    assert project is not None
+    window.tabs.setCurrentIndex(0)
+    steps = count()
+    for _ in range(2):
+        before, first = resident(), next(steps)
+        late = delays(5, lambda: script.drag(next(steps)))
+        script.slider.setSliderDown(False)
+        chosen, last = project.recipe, script.slider.value()
+        answer = answered(session, window)
+        settled = wait(lambda: is_measured(session))
+        measured, after = value(session), resident()
+        script.slider.setValue(last // 2)
+        wait(lambda: is_measured(session))
+        script.slider.setValue(last)
+        single = wait(lambda: is_measured(session))
+        same = (project.recipe, value(session)) == (chosen, measured)
+        columns.append(
+            (
+                str(next(steps) - first),
+                f"{np.percentile(late, 99):.1f} ms",
+                f"{1000 * answer:.0f} ms",
+                f"{settled:.2f} s ({single:.2f} s)",
+                "yes" if same else "NO",
+                *(f"{now - then:+.1f} MB" for then, now in zip(before, after, strict=True)),
+            )
+        )
+    headings = (
+        "moves",
+        "p99 of the delay",
+        "engine answers after",
+        "measured after (after one edit)",
+        "it is the last value",
+        "memory of the window",
+        "memory of the engines",
+    )
+    for heading, *values in zip(headings, *columns, strict=True):
+        table.add_row(heading, *values)
+    return table
+
+
+def answered(session: Session, window: MainWindow) -> float:
+    """Seconds until the engine has drawn a histogram."""
+    seen: list[object] = []
+    session.weights_viewed.connect(lambda _name, view: seen.append(view))
+    session.view_weights(str(window.selection.current))
+    return wait(lambda: bool(seen))
+
+
+def value(session: Session) -> tuple[object, ...]:
+    """What the preview shows, fine enough to tell neighbouring values of the slider apart."""
+    result = session.preview.result
+    return (result.metric, result.drop, result.sqnr_db) if result is not None else ()
+
+
+def is_measured(session: Session) -> bool:
+    """Whether the fit that an export writes has been measured."""
+    project, result = session.project, session.preview.result
+    return (
+        project is not None
+        and result is not None
+        and result.finished
+        and result.fit == project.recipe.options.fit
+        and session.preview.status.state.name == "MEASURED"
+    )
+
+
+def main() -> None:
+    """Prints both tables."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    qt, main_thread = application(), MainThread()
+    with TemporaryDirectory() as folder:
+        session = Session(ProcessEngine, Path(folder), main_thread.dispatch)
+        window = MainWindow(session, Theme(qt, Scheme.LIGHT), list(samples().values()))
+        window.show()
+        try:
+            session.open_sample(samples()["digits"])
+            wait(lambda: session.preview.result is not None and session.preview.result.finished)
+            Console().print(smoothness(session, window, seconds))
+            Console().print(dragging(session, window))
+        finally:
+            window.close()
+
+
+if __name__ == "__main__":
+    main()
