@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QScrollArea, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QScrollArea, QWidget
 
 from studio.evaluation.description import NO_LABEL, DataDescription
 from studio.evaluation.metric_kinds import METRIC_KINDS
-from studio.gui.editors import ChoiceEditor, FieldEditor, make_editor
+from studio.gui.editors import ChoiceEditor, FieldEditor, LineEditor, make_editor
 from studio.gui.fields import FieldSpec, field_specs
 from studio.gui.labels import label
 
@@ -29,21 +29,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 _ARRAYS = (".npz", ".npy", ".safetensors")
 
 
-class LineEditor(FieldEditor):
-    """Something written on one line; what it stands for is up to the field."""
-
-    def __init__(self, spec: FieldSpec) -> None:
-        super().__init__(spec)
-        self.line = QLineEdit()
-        self.line.setProperty("role", "search")
-        self.line.setMinimumHeight(26)
-        self.line.setAccessibleName(spec.title)
-        self.line.setToolTip(spec.help)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.line, 1)
-        self.line.textEdited.connect(lambda _: self.edited.emit(self.value()))
-        self.line.editingFinished.connect(self.finished)
+class ValuesEditor(LineEditor):
+    """Words and numbers with commas between them, outputs behind their names."""
 
     def set_value(self, value: Any) -> None:
         """Shows `value`: words and numbers with commas between them, outputs behind their names."""
@@ -135,7 +122,7 @@ def source_kind(described: DataDescription) -> str:
 _SHOWN = {name for names in FIELDS.values() for name in names}
 
 
-class _LabelEditor(LineEditor):
+class _LabelEditor(ValuesEditor):
     """The name of the label; a folder's is a word that stands for the names of the folders in it."""
 
     def set_value(self, value: Any) -> None:
@@ -159,4 +146,4 @@ def _editor(spec: FieldSpec) -> FieldEditor:
         return ChoiceEditor(replace(spec, choices=tuple(titles), labels=titles))
     if spec.name == "label":
         return _LabelEditor(spec)
-    return LineEditor(spec) if spec.kind in ("text", "list") else make_editor(spec)
+    return ValuesEditor(spec) if spec.kind in ("text", "list") else make_editor(spec)

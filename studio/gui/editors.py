@@ -247,8 +247,8 @@ class ToggleEditor(FieldEditor):
         self.finished.emit()
 
 
-class WordsEditor(FieldEditor):
-    """A list of words, written with commas between them."""
+class LineEditor(FieldEditor):
+    """Something written on one line; what it stands for is up to the field."""
 
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__(spec)
@@ -262,6 +262,10 @@ class WordsEditor(FieldEditor):
         layout.addWidget(self.line, 1)
         self.line.textEdited.connect(lambda _: self.edited.emit(self.value()))
         self.line.editingFinished.connect(self.finished)
+
+
+class WordsEditor(LineEditor):
+    """A list of words, written with commas between them."""
 
     def set_value(self, value: tuple[str, ...]) -> None:
         """Shows `value`."""

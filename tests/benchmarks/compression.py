@@ -22,6 +22,7 @@ from typing import NamedTuple
 from onnxruntime.quantization import CalibrationMethod
 from other_tools import Absent, nncf_static, onnx_runtime_static, parameter_bytes, torch_pruned
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from studio.analysis.calibration import Calibration
@@ -237,7 +238,7 @@ def run(bench: Bench, only: list[str], fits: list[str], samples: int | None, out
             add(row, bench.ours(row, fit))
         for other in bench.others(row):
             if isinstance(other, str):
-                table.add_row(row, other)
+                table.add_row(row, escape(other))
             else:
                 add(row, other)
     out.print(table)
