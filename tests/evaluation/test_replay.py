@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterator
 from itertools import count
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -380,11 +379,10 @@ def test_every_batch_gets_a_part_of_the_budget_and_all_together_no_more_than_it(
     assert sum(sizes) == replay.bytes
 
 
-def test_the_first_run_keeps_values_up_to_the_end_where_few_fit(executed: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replaying, "time", SimpleNamespace(perf_counter=count().__next__))  # all nodes cost the same
+def test_the_first_run_keeps_values_up_to_the_end_where_few_fit(executed: list[str]):
     graph = graph_of(Residual(8))
     value = 4 * 12 * 6 * 36  # bytes of an activation: a quarter of the budget holds eight of about 34
-    replay = Replay(graph, 4 * 8 * value)
+    replay = Replay(graph, 4 * 8 * value, clock=count().__next__)  # all nodes cost the same
     run(replay, graph)
     whole = len(executed)
     for name, share in (("head", 1 / 4), ("second.4", 2 / 3)):
