@@ -122,6 +122,8 @@ def _plain(outcome: DistillOutcome, report: ExportReport) -> dict[str, object]:
         },
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,
+        "device": outcome.device,
+        "precision": outcome.precision,
         "warning": outcome.warning,
         "out": report.out,
         "bytes": report.after,

@@ -184,7 +184,7 @@ def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:
     """What a distillation and its export came to."""
     out.print(
         f"{outcome.metric}: original {outcome.teacher:.2f}, before {outcome.before:.2f}, after {outcome.after:.2f} "
-        f"({outcome.epochs} epochs, {outcome.seconds:.0f} s)"
+        f"({outcome.epochs} epochs, {outcome.seconds:.0f} s on {outcome.device} in {outcome.precision})"
     )
     if outcome.warning:
         out.print(outcome.warning, soft_wrap=True)

@@ -51,6 +51,7 @@ class LearnedActivation(RoundedActivation):
 
     def forward(self, x: Tensor) -> Tensor:
         """The nearest levels, with gradients for what lies inside the range and for the levels' distance."""
+        x = x.float()  # layers around it may multiply in 16 bits
         damping = (x[0].numel() * LEVELS) ** -0.5
         ratio = self.ratio * damping + (self.ratio * (1 - damping)).detach()
         scale, shift = self.scale * ratio.clamp_min(LEAST_STEP), self.zero_point.float()

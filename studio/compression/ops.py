@@ -136,3 +136,20 @@ def _straight_through(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
 
 
 quantize_dequantize.register_autograd(_straight_through, setup_context=_remember_what_is_inside)
+
+
+#: Kinds of devices on which parts of a network may run in 16 bits while it trains.
+_MIXED = ("cpu", "cuda", "mps")
+
+
+def _round_in_float32() -> None:
+    """Has activations rounded in float32 where the layers around them multiply in 16 bits.
+
+    Levels and what lies half-way between two of them would not be told apart otherwise.
+    """
+    for device in filter(torch.amp.is_autocast_available, _MIXED):
+        quantize_dequantize.register_autocast(device, torch.float32)
+        round_blocks.register_autocast(device, torch.float32)
+
+
+_round_in_float32()

@@ -148,8 +148,8 @@ class DistillSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         title="Precision",
-        description="Of the arithmetic in training; bfloat16 is faster where there are instructions for it, auto takes "
-        "it on accelerators that have them. Accuracy is always measured in float32.",
+        description="Of the arithmetic in training; auto takes bfloat16 where it is faster: on accelerators that have "
+        "it, and for convolutions on CPUs with AMX. Accuracy is always measured in float32.",
         json_schema_extra=_MORE,
     )
     seed: Annotated[int, Field(ge=0)] = Field(
@@ -207,6 +207,8 @@ class DistillOutcome:
         teacher, before, after: the metric of the original, the compressed model before and with the best weights.
         epochs: passes over the data.
         seconds: wall time.
+        device: where it was trained, such as ``cpu``.
+        precision: of the arithmetic in training, ``float32`` or ``bfloat16``.
         warning: why the run ended early, empty when it did not.
     """
 
@@ -217,4 +219,6 @@ class DistillOutcome:
     after: float
     epochs: int
     seconds: float
+    device: str = "cpu"
+    precision: str = "float32"
     warning: str = ""

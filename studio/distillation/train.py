@@ -41,6 +41,8 @@ class Recovery:
     after: float
     epochs: int
     seconds: float
+    device: str
+    precision: str
     warning: str = ""
 
     def saved_as(self, weights: str) -> DistillOutcome:
@@ -94,7 +96,7 @@ def distill(
             the checkpoint is missing, damaged or of another run.
         DataError: there are too few samples, or their labels do not fit the model.
     """
-    arithmetic = Arithmetic(choose_device(settings.device), settings.precision)
+    arithmetic = _arithmetic(compressed, settings)
     if held is None:
         train, held = hold_out(train, HELD_SHARE, settings.seed)
     teacher = teacher or compressed.model
@@ -114,7 +116,7 @@ def distill(
     )
     if resume and checkpoints is not None:
         run.resume(load_checkpoint(checkpoints))
-    return _recovered(run, held.metric)
+    return _recovered(run, held.metric, arithmetic)
 
 
 def assist(
@@ -132,12 +134,21 @@ def assist(
     Raises:
         TrainingError: as `distill`, and when that process has ended.
     """
-    arithmetic = Arithmetic(choose_device(settings.device), settings.precision)
+    arithmetic = _arithmetic(compressed, settings)
     if held is None:
         train, _ = hold_out(train, HELD_SHARE, settings.seed)
     start, original = _start(compressed, dense, settings), teacher or compressed.model
     _, lessons, student = _classroom(compressed, original, start, train, settings, arithmetic, team)
     student.assist(lessons)
+
+
+def _arithmetic(compressed: CompressedModel, settings: DistillSettings) -> Arithmetic:
+    """Where and how the run computes.
+
+    Raises:
+        TrainingError: this machine cannot compute as the settings ask.
+    """
+    return Arithmetic(choose_device(settings.device), settings.precision, compressed.model.info.layers)
 
 
 def _classroom(
@@ -159,7 +170,7 @@ def _classroom(
     return teacher, Lessons(train, teacher, settings, team), student
 
 
-def _recovered(run: Run, metric: str) -> tuple[CompressedModel, Recovery]:
+def _recovered(run: Run, metric: str, arithmetic: Arithmetic) -> tuple[CompressedModel, Recovery]:
     """Trains to the end, and tells how it went."""
     trained, state, value = run.result()
     return trained, Recovery(
@@ -169,6 +180,8 @@ def _recovered(run: Run, metric: str) -> tuple[CompressedModel, Recovery]:
         after=value,
         epochs=run.epochs_done,
         seconds=state.seconds,
+        device=arithmetic.device.type,
+        precision=arithmetic.precision,
         warning=run.remark,
     )
 

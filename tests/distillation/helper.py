@@ -37,7 +37,7 @@ def lessons() -> tuple[CompressedModel, Dataset]:
 
 def settings(batch_size: int) -> DistillSettings:
     """The same run by batches of another size."""
-    return DistillSettings(epochs=3, batch_size=batch_size, flip=True, crop=1, device="cpu")
+    return DistillSettings(epochs=3, batch_size=batch_size, flip=True, crop=1, device="cpu", precision="float32")
 
 
 if __name__ == "__main__":
