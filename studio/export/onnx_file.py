@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -18,19 +17,19 @@ from torch import fx
 import studio
 from studio.compression.modules import CompressedLinear
 from studio.errors import ExportError
-from studio.export.onnx_names import Names, Place, is_bias, name_all, place_of
+from studio.export.onnx_biases import hide_zeros, restore_biases
+from studio.export.onnx_names import Names, Place, name_all, place_of
 from studio.export.onnx_nbits import write_product
 from studio.export.onnx_weights import (
     guard_bias,
     has_float_weight,
-    initializer,
     is_rounded,
     name_levels,
     stored_weights,
     write_out,
 )
 from studio.export.translate import TRANSLATIONS
-from studio.models.layer import Layer, ModelInfo, TensorSpec
+from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.model import DEFAULT_SIZE, example_inputs
 from studio.recipe.settings import Product
 
@@ -38,7 +37,7 @@ from studio.recipe.settings import Product
 OPSET = 21
 
 #: Raised with every change that makes files of another size, so that remembered sizes are measured anew.
-WRITER_VERSION = 3
+WRITER_VERSION = 4
 
 #: What every entry of these attributes of a convolution is when they are left out.
 _CONV_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
@@ -61,9 +60,13 @@ def onnx_bytes(
     Raises:
         ExportError: an operator has no form in ONNX, or the file would be too large.
     """
-    model = _exported(graph, info, free_size)
+    copied = _as_it_is_now(graph)
+    hidden = hide_zeros(copied, [layer.name for layer in info.layers])
+    model = _exported(copied, info, free_size)
     products = {path: module.product for path, module in graph.named_modules() if isinstance(module, CompressedLinear)}
-    _tidy(model, {layer.name: layer for layer in info.layers}, graph.state_dict().keys(), integer, products)
+    places = {node: place_of(node, [layer.name for layer in info.layers]) for node in model.graph}
+    restore_biases(model.graph, places, hidden)
+    _tidy(model, places, graph.state_dict().keys(), integer, products)
     proto = ir.to_proto(model)
     if proto.ByteSize() > _LIMIT:
         raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.")
@@ -86,7 +89,7 @@ def _exported(graph: fx.GraphModule, info: ModelInfo, free_size: int) -> ir.Mode
     try:
         with _quiet():
             program = torch.onnx.export(
-                _as_it_is_now(graph),
+                graph,
                 example_inputs(graph, info.inputs, 2, free_size),
                 dynamo=True,
                 opset_version=OPSET,
@@ -146,15 +149,13 @@ def _not_about_torchvision(record: logging.LogRecord) -> bool:
 
 def _tidy(
     model: ir.Model,
-    layers: Mapping[str, Layer],
+    places: dict[ir.Node, Place | None],
     parameters: Collection[str],
     integer: Collection[str],
     products: Mapping[str, Product],
 ) -> None:
     """Leaves nothing in the file but what runs, under names that tell where it belongs."""
     graph = model.graph
-    places = {node: place_of(node, layers) for node in graph}
-    _restore_biases(graph, places, layers)
     named, names = name_levels(graph), Names()
     for stored in stored_weights(graph):
         place = places[stored.start]
@@ -189,31 +190,6 @@ def _tidy(
 def _would_be_rounded(node: ir.Node) -> bool:
     """Whether ONNX Runtime may round the float weight of a layer's node, as its input is rounded."""
     return node.op_type in ("Conv", "Gemm") and is_rounded(node.inputs[0]) and has_float_weight(node)
-
-
-def _restore_biases(graph: ir.Graph, places: Mapping[ir.Node, Place | None], layers: Mapping[str, Layer]) -> None:
-    """Gives each layer a bias of its own again: the exporter shares equal ones and leaves out those of zeros."""
-    owners: dict[ir.Value, str] = {}
-    lasts = {
-        place.layer: place.part for node in graph if (place := places[node]) is not None and node.op_type == "Conv"
-    }
-    for node in graph:
-        place = places[node]
-        if place is None:
-            continue
-        last = place.part == lasts.get(place.layer)
-        if node.op_type == "Conv" and len(node.inputs) == 2 and last and layers[place.layer].has_bias:
-            node.resize_inputs(3)
-            shape = node.outputs[0].shape  # of a layer that lost channels it has fewer than the original
-            channels = layers[place.layer].shape[0] if shape is None else shape[1]
-            zeros = np.zeros(cast("int", channels), dtype=np.float32)
-            node.replace_input_with(2, initializer(graph, f"{place.layer}.zero_bias", zeros))
-        for position, value in enumerate(node.inputs):
-            if value is None or value.const_value is None or not is_bias(node, position):
-                continue
-            if owners.setdefault(value, place.layer) != place.layer:
-                own = initializer(graph, f"{place.layer}.own_bias", value.const_value.numpy())
-                node.replace_input_with(position, own)
 
 
 def _strip(node: ir.Node) -> None:

@@ -273,3 +273,29 @@ def test_the_first_of_equal_values_stays_first_in_the_file(tmp_path):
     session = ort.InferenceSession(onnx_bytes(model.graph, model.info))
     _, found = session.run(None, {"x": np.array([[1, 5, 5, 0, 5, 5]] * 2, np.float32)})
     np.testing.assert_array_equal(found, [[1, 2, 4]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("network", "settings"), [("tokens", {}), ("tokens", {"rank": {"rank": 3}}), ("convolutions", METHODS[0])]
+)
+def test_biases_of_zeros_take_as_many_bytes_as_those_that_training_makes_of_them(network, settings, make_model):
+    model = make_model(network)
+    biases = [model.module(layer.name).bias for layer in model.info.layers if layer.has_bias]
+    with torch.no_grad():
+        for bias in biases:
+            bias.zero_()
+    x = model.example(3)
+    original = onnx_bytes(model.graph, model.info)
+    recipe = _recipe(settings)
+    small = compress(model, recipe)
+    before = onnx_bytes(small.graph, model.info)
+    np.testing.assert_allclose(_run(before, x[0]), small.graph(*x).detach(), atol=2e-6)
+
+    with torch.no_grad():
+        for name, parameter in small.graph.named_parameters():
+            if name.endswith("bias"):
+                parameter += torch.rand_like(parameter)
+    after = onnx_bytes(small.graph, model.info)
+
+    assert len(after) == len(before) == model_cost(model.info, recipe, small.factors, len(original)).bytes
+    np.testing.assert_allclose(_run(after, x[0]), small.graph(*x).detach(), atol=2e-6)
