@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from studio.engine.door import Lane
+from studio.engine.priority import give_way
 from studio.engine.process import EngineBugError
 from studio.engine.requests import Request
 from studio.engine.workspace import Workspace
@@ -33,6 +34,7 @@ def serve(connection: Connection, threads: int | None) -> None:
             ``(number, "progress" | "value" | "answer" | "error", value)`` out.
         threads: torch threads; None leaves one core to the window.
     """
+    give_way()
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
     worker = _Worker(connection)
     try:

@@ -10,6 +10,7 @@ from threading import Event
 import pytest
 
 from studio.engine.door import Lane
+from studio.engine.priority import NICENESS
 from studio.engine.process import ProcessEngine
 from studio.engine.requests import OpenModel, Preview, Source, ViewSpectrum
 from studio.errors import EngineStoppedError, ModelFileError
@@ -66,6 +67,14 @@ def test_a_cancelled_request_ends_and_the_next_one_is_answered(engine: ProcessEn
     with pytest.raises(Cancelled):
         call.future.result(LONG)
     assert engine.start(OpenModel(str(digits.model))).future.result(LONG).layers
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks for a POSIX priority")
+def test_the_child_gives_way_to_the_window(engine: ProcessEngine, digits: Sample):
+    engine.start(OpenModel(str(digits.model))).future.result(LONG)
+    assert engine.process_id is not None
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, engine.process_id) == min(19, ours + NICENESS)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
