@@ -2,11 +2,16 @@
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from studio.gui.plots import Plot, pen
 from studio.gui.theme import Theme
 from studio.session.jobs import Job
+
+#: Milliseconds between two drawings of a running job: its steps come faster than anybody looks, and three plots cost
+#: the better part of a frame.
+REDRAW_MS = 250
 
 
 class DistillCurves(QWidget):
@@ -14,6 +19,10 @@ class DistillCurves(QWidget):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
+        self._waiting: Job | None = None
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.timeout.connect(self._show_waiting)
         self._value_plot = Plot(theme, "Held-out accuracy over the steps", bottom="", left="accuracy, %")
         self._loss_plot = Plot(theme, "Training loss over the steps", bottom="", left="loss")
         self._rate_plot = Plot(theme, "Learning rate over the steps", bottom="step", left="rate")
@@ -36,7 +45,19 @@ class DistillCurves(QWidget):
             layout.addWidget(plot.widget, stretch)
 
     def show_job(self, job: Job) -> None:
-        """Draws the points so far."""
+        """Draws the points so far; soon, where it is running and was drawn just now."""
+        if job.is_running and self._pause.isActive():
+            self._waiting = job
+            return
+        self._waiting = None
+        self._draw(job)
+        self._pause.start(REDRAW_MS)
+
+    def _show_waiting(self) -> None:
+        if self._waiting is not None:
+            self.show_job(self._waiting)
+
+    def _draw(self, job: Job) -> None:
         steps = [point.step for point in job.points]
         self.loss.setData(steps, [point.loss for point in job.points])
         self.rate.setData(steps, [point.learning_rate for point in job.points])

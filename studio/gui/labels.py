@@ -33,9 +33,10 @@ class ElidedLabel(QLabel):
             self.setProperty("role", role)
 
     def setText(self, text: str) -> None:
-        """Shows `text`."""
-        super().setText(text)
-        self._update_tooltip()
+        """Shows `text`; the same again costs nothing, for it is said at every move of a slider."""
+        if text != self.text():
+            super().setText(text)
+            self._update_tooltip()
 
     def minimumSizeHint(self) -> QSize:
         """Wide enough for a word; the height of the whole line."""

@@ -51,9 +51,12 @@ class LayerPanel(QWidget):
             return
         self._layer = layer
         self.weights.show_view(None)
-        self.spectrum.show_spectrum(None)
         self._session.view_weights(layer)
-        self._session.view_spectrum(layer)
+        if layer in self._session.spectra:
+            self._show_spectrum(self._session.spectra[layer])
+        else:
+            self.spectrum.show_spectrum(None)
+            self._session.view_spectrum(layer)
 
     def _follow(self, change: Change) -> None:
         """Asks for, or redraws, what an edit touched."""

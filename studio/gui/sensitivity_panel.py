@@ -93,6 +93,7 @@ class SensitivityPanel(QWidget):
         self._bars = {method: self._bar(colour) for method, (_, colour) in _METHODS.items()}
         self.marks = {method: self._mark() for method in _METHODS}
         self._lay_out()
+        self._draw_curves()
         self.start.clicked.connect(self._scan)
         self.cancel.clicked.connect(self._stop)
         selection.changed.connect(self._show)
@@ -180,22 +181,33 @@ class SensitivityPanel(QWidget):
     def _show(self) -> None:
         scan, layer = self._session.scans.scan, self._selection.current
         known = layer is not None and self._session.project is not None and scan is not None
-        self.curves = curves_of(scan.of(layer)) if known and scan is not None and layer is not None else []
+        curves = curves_of(scan.of(layer)) if known and scan is not None and layer is not None else []
+        if curves != self.curves:  # an edit moves the marks alone, at every move of a slider
+            self.curves = curves
+            self._draw_curves()
+        self._place_marks()
+        self._hint.setText(self._hint_text(scan))
+        self._show_job()
+
+    def _draw_curves(self) -> None:
+        by_method = {curve.method: curve for curve in self.curves}
         for method in _METHODS:
-            self._draw(method, next((curve for curve in self.curves if curve.method == method), None))
+            self._draw(method, by_method.get(method))
         ticks = [(x, p.setting) for curve in self.curves for x, p in zip(curve.places, curve.points, strict=True)]
         self._plot.item.getAxis("bottom").setTicks([ticks])
         if ticks:
             self._plot.item.setXRange(-0.5, ticks[-1][0] + 0.5, padding=0)
         self._plot.widget.setVisible(bool(self.curves))
-        self._hint.setText(self._hint_text(scan))
-        self._show_job()
+
+    def _place_marks(self) -> None:
+        by_method = {curve.method: curve for curve in self.curves}
+        for method, mark in self.marks.items():
+            place = self._present(by_method.get(method))
+            mark.setVisible(place is not None)
+            mark.setPos(place or 0.0)
 
     def _draw(self, method: str, curve: Curve | None) -> None:
-        line, bars, mark = self._lines[method], self._bars[method], self.marks[method]
-        place = self._present(curve)
-        mark.setVisible(place is not None)
-        mark.setPos(place or 0.0)
+        line, bars = self._lines[method], self._bars[method]
         for item in (line, bars):
             item.setVisible(curve is not None)
         if curve is None:

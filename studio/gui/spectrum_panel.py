@@ -58,6 +58,8 @@ class SpectrumPanel(QWidget):
             spectrum: None empties the panel until the answer is there.
             unavailable: why the rank of this layer cannot be chosen; empty when it can.
         """
+        if spectrum is not None and spectrum is self._spectrum and unavailable == self._reason:
+            return  # drawn already: edits of other methods come here at every move of a slider
         self._spectrum, self._reason = spectrum, unavailable
         self._summary.setText("Computing the singular values …" if spectrum is None else "")
         for item in (self.values, self.energy, self.break_even, self.rank_line):

@@ -52,12 +52,11 @@ class WeightsPanel(QWidget):
 
     def _draw(self) -> None:
         view = self._view
+        self.original.setVisible(view is not None)
+        self.compressed.setVisible(view is not None and view.compressed is not None)
         if view is None:
-            self.original.setData([], [], stepMode=None)
-            self.compressed.setData([], [], stepMode=None)
             return
         self.original.setData(view.edges, self._heights(view.original), stepMode="center")
-        self.compressed.setVisible(view.compressed is not None)
         if view.compressed is not None:
             self.compressed.setData(view.edges, self._heights(view.compressed), stepMode="center")
         self._scale(view)

@@ -59,9 +59,7 @@ class Costs:
 
     def view_spectrum(self, project: Project, layer: str) -> None:
         """Asks for a layer's singular values, unless they are known or on their way; `changed` tells of them."""
-        if layer in self.spectra:
-            self.changed.emit("spectrum", layer)
-        elif layer not in self._asked:
+        if layer not in self.spectra and layer not in self._asked:
             self._asked.add(layer)
             self._ask_spectrum(project, layer)
 

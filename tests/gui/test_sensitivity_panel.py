@@ -61,6 +61,16 @@ def test_a_scan_draws_the_curves_of_the_layer_in_focus(panel, selection):
     assert panel._hint.text() == "Nothing of this layer has been measured yet."
 
 
+def test_an_edit_moves_the_mark_and_leaves_the_curves_undrawn(panel, with_files, qtbot):
+    panel.start.click()
+    line, mark = panel._lines["prune"], panel.marks["prune"]
+    drawn: list[object] = []
+    line.sigPlotChanged.connect(drawn.append)
+    with_files.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    assert (mark.isVisible(), mark.value()) == (True, pytest.approx(2.6))
+    assert not drawn
+
+
 def test_a_click_on_a_point_chooses_its_setting_as_one_step(panel, with_files):
     panel.start.click()
     line = panel._lines["prune"]
