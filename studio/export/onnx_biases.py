@@ -26,8 +26,9 @@ def hide_zeros(graph: fx.GraphModule, layers: Iterable[str]) -> set[str]:
         The layers, for `restore_biases`.
     """
     hidden = set[str]()
-    for name in layers:
-        for module in graph.get_submodule(name).modules():
+    modules = dict(graph.named_modules(remove_duplicate=False))
+    for name in filter(modules.__contains__, layers):  # a shallower copy has not all of them
+        for module in modules[name].modules():
             bias = getattr(module, "bias", None)
             if isinstance(bias, nn.Parameter) and not bias.any():
                 module.bias = nn.Parameter(torch.ones_like(bias), requires_grad=False)
