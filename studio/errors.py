@@ -60,6 +60,10 @@ class TrainingError(StudioError):
     """Distillation cannot start or go on with these settings."""
 
 
+class MemoryShortError(TrainingError):
+    """Memory was short while training; with the samples of a step in more parts it may do."""
+
+
 class ExportError(StudioError):
     """A file cannot be written, or does not behave as the preview said."""
 

@@ -76,11 +76,6 @@ class Arithmetic:
         return torch.autocast(self.device.type, torch.bfloat16) if self._is_mixed else nullcontext()
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory was short: accelerators have a class for it, a CPU only words."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions that make products of bfloat16 faster than those of float32.
 

@@ -69,6 +69,10 @@ class Lessons:
         """As many samples as a step takes, as they are."""
         return self._lesson(self._order.batch(0), None)
 
+    def few(self, count: int) -> Lesson:
+        """Up to `count` samples, as they are."""
+        return self._lesson(self._order.batch(0)[:count], None)
+
     def at(self, step: int) -> Lesson:
         """The lesson of step `step` (0-based).
 

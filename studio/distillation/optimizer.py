@@ -7,6 +7,9 @@ from torch import nn
 
 from studio.distillation.settings import DistillSettings
 
+#: Tensors that each keeps for every parameter.
+STATE_TENSORS = {"adamw": 2, "sgd": 1}
+
 
 def make_optimizer(parameters: Sequence[nn.Parameter], settings: DistillSettings) -> torch.optim.Optimizer:
     """The optimizer that `settings` ask for.

@@ -10,15 +10,15 @@ from studio.compression.compressed import CompressedModel
 from studio.compression.trainable import freeze
 from studio.distillation.changes import Changes
 from studio.distillation.checkpoint import Checkpoint, Keeper, check_identity
-from studio.distillation.devices import is_out_of_memory
 from studio.distillation.held_out import HeldOut
 from studio.distillation.lessons import Lessons
+from studio.distillation.memory import MEMORY_ERRORS, is_out_of_memory
 from studio.distillation.schedule import learning_rate
 from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.distillation.state import Before, RunState
 from studio.distillation.student import Student
 from studio.distillation.teacher import Teacher
-from studio.errors import TrainingError
+from studio.errors import MemoryShortError
 from studio.evaluation.data import Dataset
 from studio.evaluation.result import Measurement
 from studio.progress import Cancelled, Progress, Report
@@ -91,8 +91,9 @@ class Run:
     @property
     def remark(self) -> str:
         """Why the run ended early, and that memory was short, if so."""
-        short = self._student.parts > self._settings.accumulate
-        told = f"Memory was short: the samples of a step passed in {self._student.parts} parts." if short else ""
+        parts, limit = self._student.parts, self._settings.memory_limit
+        why = "Memory was short" if limit is None else f"Within {limit} MB"
+        told = f"{why}: the samples of a step passed in {parts} parts." if parts > self._settings.accumulate else ""
         return " ".join(filter(None, (self.state.ended, told)))
 
     @property
@@ -108,6 +109,7 @@ class Run:
         """
         check_identity(checkpoint, self._identity)
         self._student.go_on(checkpoint.tensors, checkpoint.state.step)
+        self._student.parts = max(self._student.parts, checkpoint.state.parts)
         self._best = dict(checkpoint.best)
         self._state = checkpoint.state
         self._started -= checkpoint.state.seconds
@@ -121,7 +123,7 @@ class Run:
             The best model, the last state, and the model's metric on all held-out samples.
 
         Raises:
-            TrainingError: memory is short.
+            MemoryShortError: memory is short.
         """
         try:
             result = self._trained()
@@ -131,12 +133,12 @@ class Run:
             if self._state is not None:
                 self._save()
             raise
-        except RuntimeError as error:
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
-            raise TrainingError(
-                f"Memory was short for {self._settings.batch_size} samples at once: choose a smaller batch, such as "
-                f"{max(1, self._settings.batch_size // 2)}."
+            raise MemoryShortError(
+                f"Memory was short: let the samples of a step pass in {2 * self._student.parts} parts (accumulate), or "
+                "set a limit (memory_limit)."
             ) from error
         return result
 
@@ -181,6 +183,7 @@ class Run:
             return
         state.step += 1
         state.losses.append(loss)
+        state.parts = self._student.parts
         state.seconds = time.monotonic() - self._started
         if state.step % POINT_EVERY == 0 and not self._look_is_due():
             self._point(None)
@@ -234,6 +237,7 @@ class Run:
             seconds=state.seconds,
             low=None if measured is None else measured.low,
             high=None if measured is None else measured.high,
+            parts=self._student.parts,
         )
         state.losses.clear()
         state.points.append(point)

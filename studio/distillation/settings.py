@@ -121,6 +121,13 @@ class DistillSettings(Settings):
         description="The samples of a step pass in so many parts, which takes less memory and gives the same step.",
         json_schema_extra=_MORE,
     )
+    memory_limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None,
+        title="Memory limit",
+        description="The samples of a step pass in as many parts as keep networks, optimizer and a part within it; "
+        "program and data are not counted. Empty for no limit.",
+        json_schema_extra={**_MORE, "unit": "MB", "default_start": 1000},
+    )
     logit_weight: NotNegative = Field(
         default=0.0,
         title="Logit error",
@@ -179,6 +186,7 @@ class TrainingPoint:
         value: the metric on the held-out samples, None between two measurements.
         seconds: since training began, pauses left out.
         low, high: 95 % interval of `value`.
+        parts: that the samples of a step pass in.
     """
 
     step: int
@@ -190,6 +198,7 @@ class TrainingPoint:
     seconds: float
     low: float | None = None
     high: float | None = None
+    parts: int = 1
 
     @property
     def seconds_left(self) -> float | None:

@@ -31,6 +31,7 @@ class RunState(BaseModel):
         losses: of the steps since the last point of the curve.
         points: the curves.
         seconds: spent so far.
+        parts: that the samples of a step pass in, more than the settings want once memory was short.
         ended: why the run ended early, empty while it goes on.
     """
 
@@ -45,4 +46,5 @@ class RunState(BaseModel):
     losses: list[float] = []
     points: list[TrainingPoint] = []
     seconds: float = 0.0
+    parts: int = 1
     ended: str = ""

@@ -1,21 +1,22 @@
 """The model in training: one step of the optimizer, and everything that a checkpoint holds of it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from studio.distillation.average import Average
-from studio.distillation.devices import Arithmetic, is_out_of_memory
+from studio.distillation.devices import Arithmetic
 from studio.distillation.features import FeatureLoss, tapped
 from studio.distillation.lessons import Lesson, Lessons
 from studio.distillation.losses import distillation_loss
-from studio.distillation.optimizer import make_optimizer
+from studio.distillation.memory import MEMORY_ERRORS, Footprint, bytes_of, footprint, is_out_of_memory
+from studio.distillation.optimizer import STATE_TENSORS, make_optimizer
 from studio.distillation.settings import DistillSettings
 from studio.distillation.team import Team
-from studio.errors import TrainingError
+from studio.errors import MemoryShortError
 from studio.evaluation.predict import first_output
 
 
@@ -27,7 +28,7 @@ class Student:
     Attributes:
         graph: what is trained.
         shown: what is measured and kept: `graph` itself, or the average of its weights.
-        parts: how many parts a step's samples pass in; more than the settings want once memory was short.
+        parts: how many parts a step's samples pass in; more than the settings want where memory is limited or short.
     """
 
     def __init__(
@@ -51,12 +52,29 @@ class Student:
         self._step = 0
         self.parts = settings.accumulate
 
+    def footprint(self, few: Callable[[int], Lesson]) -> Footprint:
+        """The memory that training takes, without that of the teacher.
+
+        Args:
+            few: gives up to so many samples.
+        """
+        trained = bytes_of(self._parameters)
+        held = bytes_of(self._values()) + bytes_of(self.shown.state_dict().values())  # what trains, and the best so far
+        averaged = bytes_of(self.shown.state_dict().values()) if self._average is not None else 0
+        states = STATE_TENSORS[self._settings.optimizer] * trained
+        return footprint(held + averaged + trained + states, lambda count: self._loss(few(count)), len(few(4)))
+
     @torch.no_grad()
     def first_losses(self, lesson: Lesson) -> tuple[float, float]:
-        """The loss of a lesson now, and that of a student that answers everything with zeros."""
+        """The loss of a lesson now, and that of a student that answers everything with zeros.
+
+        Raises:
+            MemoryShortError: not even one sample at a time fits in memory.
+        """
         ignorant = self._told(torch.zeros_like(lesson.outputs, device=self._device), lesson).item()
         missing = self._settings.feature_weight if self._features.pairs else 0.0
-        return self._loss(lesson).item(), ignorant + missing
+        loss = self._in_parts(lesson, lambda part, share: self._loss(part).item() * share, len(lesson))
+        return loss, ignorant + missing
 
     def step(self, lesson: Lesson, rate: float) -> float:
         """One step of the optimizer at learning rate `rate`.
@@ -65,7 +83,7 @@ class Student:
             The loss before the step; when it or its gradient is not finite, NaN, and nothing has been changed.
 
         Raises:
-            TrainingError: not even one sample at a time fits in memory.
+            MemoryShortError: not even one sample at a time fits in memory.
         """
         self._team.hand_out(self._step, self._values())
         total = self._team.add_up(self._learn_all(lesson), self._parameters)
@@ -85,6 +103,7 @@ class Student:
 
         Raises:
             TrainingError: that process has ended.
+            MemoryShortError: not even one sample at a time fits in memory.
         """
         while (step := self._team.hand_out(0, self._values())) >= 0:
             self._optimizer.zero_grad()
@@ -132,21 +151,33 @@ class Student:
         return {"student": self.graph, "adapters": self._features, **averaged}
 
     def _learn_all(self, lesson: Lesson) -> float:
-        """The gradient of a lesson and its loss, in twice as many parts whenever memory is short: the step is the same.
+        """The gradient of a lesson and its loss.
 
         Raises:
-            TrainingError: not even one sample at a time fits.
+            MemoryShortError: not even one sample at a time fits.
+        """
+        return self._in_parts(lesson, self._learn, lesson.of or len(lesson))
+
+    def _in_parts(self, lesson: Lesson, learn: Callable[[Lesson, float], float], whole: int) -> float:
+        """The sum of what `learn` gives for the parts of a lesson, in twice as many whenever memory is short.
+
+        Args:
+            lesson: all of this process's samples.
+            learn: gets a part and its share of the samples.
+            whole: number of the samples that shares are of.
+
+        Raises:
+            MemoryShortError: not even one sample at a time fits.
         """
         while True:
             self._optimizer.zero_grad()
             try:
-                whole = lesson.of or len(lesson)
-                return sum(self._learn(part, len(part) / whole) for part in lesson.parts(self.parts))
-            except RuntimeError as error:
+                return sum(learn(part, len(part) / whole) for part in lesson.parts(self.parts))
+            except MEMORY_ERRORS as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.parts >= len(lesson):
-                    raise TrainingError(
+                    raise MemoryShortError(
                         f"Memory on '{self._device.type}' is short even for one sample at a time: try another device."
                     ) from error
             self.parts = min(2 * self.parts, len(lesson))  # outside of the handler, which would hold on to the memory

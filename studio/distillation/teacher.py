@@ -1,7 +1,7 @@
 """A model as a teacher: its answers to the training samples, each computed once."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, fx
 
 from studio.distillation.devices import Arithmetic
 from studio.distillation.features import tapped
+from studio.distillation.memory import bytes_of
 from studio.errors import TrainingError
 from studio.evaluation.arrays import Array
 from studio.evaluation.data import Dataset
@@ -17,7 +18,7 @@ from studio.evaluation.reference import Reference
 from studio.models.layer import ModelInfo
 from studio.progress import Progress, Report
 
-#: Training samples that the teacher answers at once.
+#: Training samples that the teacher answers at once, where no limit says otherwise.
 _BLOCK = 256
 
 
@@ -58,6 +59,9 @@ class Teacher:
         arithmetic: where and how it runs.
         layers: paths of those whose outputs are told too.
         recalls: whether samples come as they are, so that answers are worth remembering.
+
+    Attributes:
+        at_once: samples that pass through it at once at most.
     """
 
     def __init__(
@@ -71,23 +75,43 @@ class Teacher:
         self._layers = layers
         self._recalls = recalls and not layers
         self._reference = Reference(self.predict)
+        self.at_once = _BLOCK
+
+    @property
+    def bytes(self) -> int:
+        """Of its weights."""
+        return bytes_of(self._graph.state_dict().values())
 
     def prepare(self, report: Report) -> None:
         """Computes the answers that will be remembered; `report` may raise `Cancelled`."""
-        for start in range(0, len(self._data) if self._recalls else 0, _BLOCK):
+        size = min(self.at_once, _BLOCK)
+        for start in range(0, len(self._data) if self._recalls else 0, size):
             if self._reference.is_full:
                 return
             report(Progress(start, len(self._data), "asking the original"))
-            block = np.arange(start, min(start + _BLOCK, len(self._data)))
+            block = np.arange(start, min(start + size, len(self._data)))
             self._reference.outputs(block, self._data.inputs(block))
 
     def recalled(self, indices: Array, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """`asked` for the samples at `indices`, whose inputs are `inputs`."""
         return (self._reference.outputs(indices, inputs), {}) if self._recalls else self.asked(inputs)
 
-    @torch.no_grad()
     def asked(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The teacher's outputs ``[batch, …]`` and, by layer, its features."""
+        parts = [self._asked(part) for part in _split(inputs, self.at_once)]
+        if len(parts) == 1:
+            return parts[0]
+        outputs = torch.cat([part for part, _ in parts])
+        return outputs, {name: torch.cat([features[name] for _, features in parts]) for name in parts[0][1]}
+
+    @torch.no_grad()
+    def _asked(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, Tensor]]:
         with tapped(self._graph, self._layers) as features, self._arithmetic.context():
             outputs = first_output(self._graph(*self._arithmetic.placed(inputs)))
         return outputs.float(), features
+
+
+def _split(inputs: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """Inputs, batch first, in parts of up to `size` samples."""
+    for start in range(0, len(inputs[0]), size):
+        yield tuple(part[start : start + size] for part in inputs)

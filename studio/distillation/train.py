@@ -14,6 +14,7 @@ from studio.distillation.checkpoint import Keeper, load_checkpoint
 from studio.distillation.devices import Arithmetic, choose_device
 from studio.distillation.features import FeatureLoss, pairs_of
 from studio.distillation.lessons import Lessons
+from studio.distillation.memory import MEGABYTE
 from studio.distillation.run import Run, unpublished
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.distillation.student import Student
@@ -28,7 +29,7 @@ from studio.progress import Report, silent
 HELD_SHARE = 0.1
 
 #: Settings that may change between two sittings of one run.
-_FREE = {"device", "checkpoint_seconds"}
+_FREE = {"device", "checkpoint_seconds", "accumulate", "memory_limit"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def distill(
     worse than the start on them. A loss that is no longer finite, or far beyond that of a student that knows nothing,
     ends the run early with the best weights so far.
 
-    On the CPU a run that was stopped and resumed ends with bit for bit the weights of one that was not.
+    The samples of a step pass in as many parts as memory asks for; the step stays that of the whole batch. On the CPU a
+    run that was stopped and resumed ends with bit for bit the weights of one that was not.
 
     Args:
         compressed: what to train; stays as it is.
@@ -92,8 +94,9 @@ def distill(
         The trained model, and how it did.
 
     Raises:
-        TrainingError: the device is not there, no layer is left to train, the teacher has other inputs or outputs, or
-            the checkpoint is missing, damaged or of another run.
+        MemoryShortError: memory is short, even so.
+        TrainingError: the device is not there, the memory's limit too low, no layer is left to train, the teacher has
+            other inputs or outputs, or the checkpoint is missing, damaged or of another run.
         DataError: there are too few samples, or their labels do not fit the model.
     """
     arithmetic = _arithmetic(compressed, settings)
@@ -160,14 +163,25 @@ def _classroom(
     arithmetic: Arithmetic,
     team: Team,
 ) -> tuple[Teacher, Lessons, Student]:
-    """Those who teach and learn, and what."""
+    """Those who teach and learn, and what.
+
+    Raises:
+        TrainingError: the limit is too low for even one sample at a time.
+    """
     mine, theirs = ([layer.name for layer in one.info.layers] for one in (compressed.model, original))
     pairs = pairs_of(settings.features, mine, theirs)
     recalls = Augmentation(settings).is_idle
     teacher = Teacher(original.graph, train, arithmetic, [pair.teacher for pair in pairs], recalls=recalls)
     features = FeatureLoss(pairs, compressed, original)
     student = Student(_graph(start, settings), features, settings, arithmetic, team)
-    return teacher, Lessons(train, teacher, settings, team), student
+    lessons = Lessons(train, teacher, settings, team)
+    if settings.memory_limit is not None:
+        taken = student.footprint(lessons.few)
+        taken = replace(taken, fixed=taken.fixed + teacher.bytes)
+        student.parts = max(student.parts, taken.parts(settings.batch_size, settings.memory_limit * MEGABYTE))
+    if student.parts > 1:
+        teacher.at_once = min(teacher.at_once, -(-settings.batch_size // student.parts))
+    return teacher, lessons, student
 
 
 def _recovered(run: Run, metric: str, arithmetic: Arithmetic) -> tuple[CompressedModel, Recovery]:
