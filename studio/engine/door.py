@@ -15,11 +15,15 @@ Publish = Callable[[object], None]
 
 
 class Lane(StrEnum):
-    """Requests of one lane are answered one after the other, those of different lanes side by side."""
+    """Requests of one lane are answered one after the other, those of different lanes side by side.
+
+    ``job`` is for long work in an engine of its own, which goes on at full speed while others look and measure.
+    """
 
     LOOK = "look"
     MEASURE = "measure"
     BACKGROUND = "background"
+    JOB = "job"
 
 
 def unpublished(_value: object) -> None:

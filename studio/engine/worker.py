@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from studio.engine.door import Lane
-from studio.engine.priority import give_way
+from studio.engine.priority import give_way, give_way_in
 from studio.engine.process import EngineBugError
 from studio.engine.requests import Request
 from studio.engine.workspace import Workspace
@@ -53,7 +53,7 @@ class _Worker:
         self._sending = Lock()
         self._lanes: dict[Lane, SimpleQueue[tuple[int, Request[Any]]]] = {lane: SimpleQueue() for lane in Lane}
         for lane, queue in self._lanes.items():
-            Thread(target=self._work, args=(queue,), name=lane, daemon=True).start()
+            Thread(target=self._work, args=(lane, queue), name=lane, daemon=True).start()
 
     def receive(self, message: tuple[Any, ...]) -> None:
         if message[0] == "cancel":
@@ -62,7 +62,8 @@ class _Worker:
             _start, number, lane, request = message
             self._lanes[lane].put((number, request))
 
-    def _work(self, queue: "SimpleQueue[tuple[int, Request[Any]]]") -> None:
+    def _work(self, lane: Lane, queue: "SimpleQueue[tuple[int, Request[Any]]]") -> None:
+        give_way_in(lane)
         while True:
             number, request = queue.get()
             self._answer(number, request)

@@ -233,7 +233,7 @@ class ModelInfo:
             hint = " (--skeleton FILE)" if self.needs_skeleton else ""
             raise ModelFileError(f"{Path(self.path).name}: {self.lacks[ability]}{hint}.")
 
-    @property
+    @cached_property
     def groups(self) -> tuple[ChannelGroup, ...]:
         """The groups of channels that can be removed."""
         return channel_groups(self.layers)

@@ -33,6 +33,8 @@ def group_settings(
         RecipeError: two layers of one group are named with different choices.
     """
     chosen = dict[str, ChannelSettings]()
+    if all(own.channels is None for own in settings.values()):
+        return chosen  # the usual case, asked several times at every move of a slider
     for group in channel_groups(layers):
         if any(settings[name].keep for name in (*group.members, *group.consumers)):
             continue

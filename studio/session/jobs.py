@@ -193,7 +193,7 @@ class Jobs:
             request,
             answered,
             failed,
-            lane=Lane.MEASURE,
+            lane=Lane.JOB,
             progress=lambda progress: self._progress(job, progress),
             published=lambda point: self._point(job, point),
         )

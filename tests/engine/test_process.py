@@ -74,7 +74,15 @@ def test_the_child_gives_way_to_the_window(engine: ProcessEngine, digits: Sample
     engine.start(OpenModel(str(digits.model))).future.result(LONG)
     assert engine.process_id is not None
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, engine.process_id) == min(19, ours + NICENESS)
+    assert os.getpriority(os.PRIO_PROCESS, engine.process_id) == min(19, ours + NICENESS[Lane.JOB])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for the priority of a thread")
+def test_what_is_looked_at_gives_way_to_a_job(engine: ProcessEngine, digits: Sample):
+    engine.start(OpenModel(str(digits.model)), lane=Lane.LOOK).future.result(LONG)
+    ours, threads = os.getpriority(os.PRIO_PROCESS, 0), Path(f"/proc/{engine.process_id}/task").iterdir()
+    found = {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads}
+    assert found >= {min(19, ours + niceness) for niceness in NICENESS.values()}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
