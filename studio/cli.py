@@ -36,6 +36,7 @@ from studio.cli_options import (
     Skeleton,
     with_settings,
 )
+from studio.cli_recover import recover
 from studio.cli_scan import scan
 from studio.cli_search import search
 from studio.console import (
@@ -248,6 +249,7 @@ def demo(
 
 
 cli.command()(with_settings(DistillSettings)(distill))
+cli.command()(recover)
 cli.command()(scan)
 cli.command("data")(guess_data)
 cli.command()(latency)

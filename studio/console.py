@@ -5,7 +5,7 @@ Progress goes to standard error, and only while a person may be watching.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,26 @@ def print_scan(scan: Scan) -> None:
         drops = {(point.method, point.setting): f"{point.drop:.2f}" for point in scan.of(layer)}
         table.add_row(layer, *(drops.get(heading, "–") for heading in headings))
     out.print(table)
+
+
+def print_ladder(rungs: Sequence[Mapping[str, Any]], why: str, title: str) -> None:
+    """Each rung with what it measured, and what to do next."""
+    metric = next((rung["metric"]["name"] for rung in rungs if rung["metric"]), "metric")
+    table = Table("rung", title=f"Recovery of {title}")
+    for heading in (metric, "drop", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("applies")
+    for rung in rungs:
+        name = f"{rung['rung']} (now)" if rung["holds"] else rung["rung"]
+        seconds = "–" if rung["seconds"] is None else f"{rung['seconds']:.1f}"
+        applies = "yes" if rung["applies"] == "ok" else rung["applies"]
+        table.add_row(name, _interval(rung["metric"]), _interval(rung["drop"]), seconds, applies)
+    out.print(table)
+    out.print(f"next: {why}", soft_wrap=True)
+
+
+def _interval(measured: Mapping[str, Any] | None) -> str:
+    return "–" if measured is None else f"{measured['value']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
 
 
 def print_result(result: Result, size: int) -> None:

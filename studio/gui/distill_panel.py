@@ -1,4 +1,4 @@
-"""Recovering accuracy: the choices of a distillation, its start, and its live curves."""
+"""Recovering accuracy: the ladder of remedies, the choices of a distillation, its start, and its live curves."""
 
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
@@ -6,6 +6,7 @@ from studio.gui.distill_curves import DistillCurves
 from studio.gui.distill_form import DistillForm
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
+from studio.gui.ladder_panel import LadderPanel
 from studio.gui.text import sentence
 from studio.gui.theme import Theme
 from studio.session.jobs import Job, JobState
@@ -16,6 +17,9 @@ _HOW = (
     "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; "
     "the best weights become a variant, and one undo takes them back."
 )
+
+#: Index of the page with the curves.
+PROGRESS = 2
 
 
 class InterruptedRun(QFrame):
@@ -56,6 +60,7 @@ class DistillPanel(QWidget):
         self._job: Job | None = None
         self._interrupted: SavedRun | None = None
         self.form = DistillForm()
+        self.ladder = LadderPanel(session, self.form.settings, lambda: self._why_not(self._job))
         self.curves = DistillCurves(theme)
         self.pages = QTabWidget()
         self.offer = InterruptedRun()
@@ -69,6 +74,7 @@ class DistillPanel(QWidget):
         self.start.clicked.connect(self._start)
         self.pause.clicked.connect(self._pause_or_resume)
         self.cancel.clicked.connect(self._cancel)
+        self.ladder.distil.connect(self._start)
         self.offer.go_on.clicked.connect(self._go_on)
         self.offer.discard.clicked.connect(self._discard)
         self._lay_out()
@@ -77,7 +83,9 @@ class DistillPanel(QWidget):
         self._show()
 
     def _lay_out(self) -> None:
-        settings, progress = QWidget(), QWidget()
+        rungs, settings, progress = QWidget(), QWidget(), QWidget()
+        ladder = QVBoxLayout(rungs)
+        ladder.addWidget(self.ladder)
         column = QVBoxLayout(settings)
         column.addWidget(label(_HOW, "detail", wrap=True))
         column.addWidget(self.form, 1)
@@ -85,8 +93,9 @@ class DistillPanel(QWidget):
         for widget in (self._state, self._hint, self.curves):
             curves.addWidget(widget)
         curves.setStretch(2, 1)
-        for page in (column, curves):
+        for page in (ladder, column, curves):
             page.setContentsMargins(8, 8, 8, 8)
+        self.pages.addTab(rungs, "Ladder")
         self.pages.addTab(settings, "Settings")
         self.pages.addTab(progress, "Progress")
         buttons = QHBoxLayout()
@@ -105,7 +114,7 @@ class DistillPanel(QWidget):
     def _show_newest(self, job: Job | None) -> None:
         self._job = job
         if job is not None:
-            self.pages.setCurrentIndex(1)
+            self.pages.setCurrentIndex(PROGRESS)
         self._show()
 
     def _start(self) -> None:
@@ -163,6 +172,7 @@ class DistillPanel(QWidget):
         self._hint.setVisible(job is None)
         self.curves.setVisible(job is not None)
         self._state.setText(job_text(job) if job is not None else "")
+        self.ladder.renew()
         if job is not None:
             self.curves.show_job(job)
 

@@ -29,6 +29,7 @@ from studio.session.costs import Costs
 from studio.session.data_checks import DataChecks
 from studio.session.drafts import Drafts
 from studio.session.jobs import Job, Jobs, JobState
+from studio.session.ladder import Ladder
 from studio.session.latencies import Latencies
 from studio.session.layer_drops import LayerDrops
 from studio.session.predictions import Predictions
@@ -95,7 +96,8 @@ class Session:
         self.jobs = Jobs(engines, dispatch, explain)
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.scans = Scans(folder, self.jobs)
-        self.searches = Searches(self.scans, self.jobs, lambda choice, label: self._choose(choice, label, None, []))
+        self.searches = Searches(self.scans, self.jobs, self._choose)
+        self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
         self.variants = Variants()
         self.trust = Trust(self, self._asker, folder / "trusted")
@@ -194,7 +196,7 @@ class Session:
     def edit_options(self, label: str, merge: str | None = None, **options: Any) -> None:
         """Changes how the recipe is carried out, as one step; see `edit_layers`."""
         project = self._required()
-        self._choose(Choice(project.recipe.with_options(**options), project.weights), label, merge, [])
+        self._choose(Choice(project.recipe.with_options(**options), project.weights), label, merge)
 
     def finish_edit(self) -> None:
         """Ends a merged edit: the hand has let go."""
@@ -204,17 +206,17 @@ class Session:
 
     def reset(self) -> None:
         """Takes every setting and the trained weights back, as one step."""
-        self._choose(Choice(), "Reset all layers", None, [])
+        self._choose(Choice(), "Reset all layers")
 
     def undo(self) -> None:
         """Takes the last step back."""
         if self.project is not None and self.project.history.undo():
-            self._edited([])
+            self._edited(())
 
     def redo(self) -> None:
         """Brings the step back that was taken back last."""
         if self.project is not None and self.project.history.redo():
-            self._edited([])
+            self._edited(())
 
     def load_recipe(self, path: str) -> None:
         """Takes the recipe of a file, as one step.
@@ -224,7 +226,7 @@ class Session:
         """
         project = self._required()
         recipe = load_recipe(path, project.info.layers)
-        self._choose(Choice(recipe, project.weights), f"Load {Path(path).name}", None, [])
+        self._choose(Choice(recipe, project.weights), f"Load {Path(path).name}")
 
     def save_recipe(self, path: str) -> None:
         """Writes the present recipe.
@@ -236,18 +238,18 @@ class Session:
 
     def apply_variant(self, variant: Variant) -> None:
         """Goes to a kept variant, as one step."""
-        self._choose(variant.choice, f"Go to {variant.name}", None, [])
+        self._choose(variant.choice, f"Go to {variant.name}")
 
     def keep_variant(self, name: str) -> Variant:
         """Keeps the present choice with its result beside the others."""
         project = self._required()
         return self.variants.add(name, project.history.state, self._size(), self.preview.result)
 
-    def _choose(self, choice: Choice, label: str, merge: str | None, names: list[str]) -> None:
+    def _choose(self, choice: Choice, label: str, merge: str | None = None, names: Iterable[str] = ()) -> None:
         if self._required().history.push(choice, label, merge):
             self._edited(names, save=merge is None)
 
-    def _edited(self, names: list[str], save: bool = True) -> None:
+    def _edited(self, names: Iterable[str], save: bool = True) -> None:
         if save and self.project is not None:
             self._autosave.write(self.project)
         self.latencies.cancel()
@@ -335,7 +337,7 @@ class Session:
         trained = Choice(choice.recipe, outcome.weights)
         number = sum(variant.name.startswith("Distilled") for variant in self.variants.all) + 1
         self.variants.add(f"Distilled {number}", trained, self._size(), None)
-        self._choose(Choice(project.recipe, outcome.weights), "Distil", None, [])
+        self._choose(Choice(project.recipe, outcome.weights), "Distil")
         found = f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}."
         self.notice.emit(f"{found} {outcome.warning}".strip())
 
