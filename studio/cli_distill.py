@@ -50,7 +50,12 @@ def distill(
         str, typer.Option(help="Weights a copy begins with: new or original (with --width, --depth).")
     ] = "new",
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine that train together, each with such a batch.")
+        int,
+        typer.Option(
+            min=1,
+            help="Processes on this machine that train together, each with such a batch; on several machines: "
+            "torchrun … -m studio distill …",
+        ),
     ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")] = False,
     skeleton: Skeleton = None,

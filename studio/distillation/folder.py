@@ -6,10 +6,13 @@ from pathlib import Path
 #: Name of the checkpoint in its folder.
 FILE = "checkpoint.safetensors"
 
+#: Name of the file that tells which steps of a run in several are done.
+STEPS = "steps.json"
+
 
 def is_resumable(folder: Path) -> bool:
-    """Whether there is a checkpoint in `folder`."""
-    return (folder / FILE).exists()
+    """Whether there is something in `folder` to go on from."""
+    return (folder / FILE).exists() or (folder / STEPS).exists()
 
 
 def forget(folder: Path) -> None:

@@ -55,6 +55,13 @@ class DistillSettings(Settings):
         description="Share of the run after which the sparsity is the final one (only when pruning gradually).",
         json_schema_extra={**_MORE, "unit": "%", "scale": 100},
     )
+    channel_steps: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1,
+        title="Channel steps",
+        description="Channels go in so many steps, each trained for its part of the epochs with a schedule of its own "
+        "before the next are chosen.",
+        json_schema_extra=_MORE,
+    )
     learn_steps: bool = Field(
         default=False,
         title="Learn steps",

@@ -29,7 +29,7 @@ from studio.progress import Report, silent
 HELD_SHARE = 0.1
 
 #: Settings that may change between two sittings of one run.
-_FREE = {"device", "checkpoint_seconds", "accumulate", "memory_limit"}
+FREE = {"device", "checkpoint_seconds", "accumulate", "memory_limit"}
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def _identity(
     processes: int,
 ) -> dict[str, str]:
     """What the course of a run depends on, by names for people."""
-    chosen = {name: str(value) for name, value in settings.model_dump(exclude=_FREE).items()}
+    chosen = {name: str(value) for name, value in settings.model_dump(exclude=FREE).items()}
     return {
         "the model": compressed.model.info.fingerprint,
         "the teacher": teacher.info.fingerprint,

@@ -1,20 +1,24 @@
 """Training as the engine does it: with the processes that the environment tells of, and weights in a file."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.compression.compressed import CompressedModel
 from studio.compression.weights import save_weights
 from studio.distillation.devices import choose_device
 from studio.distillation.settings import DistillOutcome, DistillSettings
-from studio.distillation.team import joined
+from studio.distillation.team import Team, joined
 from studio.distillation.train import assist, distill
+from studio.engine.channel_steps import ChannelSteps, step_recipes
 from studio.engine.door import Publish
-from studio.engine.requests import Distill
+from studio.engine.requests import Distill, Source
 from studio.engine.threads import torch_threads
+from studio.errors import TrainingError
 from studio.evaluation.data import Dataset
 from studio.models.model import Model
 from studio.progress import Report
+from studio.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +33,46 @@ class Lessons:
 
 
 def distilled(
-    student: CompressedModel, lessons: Lessons, request: Distill, report: Report, publish: Publish
+    student: CompressedModel,
+    lessons: Lessons,
+    request: Distill,
+    narrow: Callable[[Source], CompressedModel],
+    report: Report,
+    publish: Publish,
 ) -> DistillOutcome:
     """Trains `student` and writes its weights.
+
+    Args:
+        student: what the first recipe of `recipes_of` makes.
+        lessons: what it learns from.
+        request: what is asked.
+        narrow: carries out a later one of those recipes on trained weights.
+        report: receives progress.
+        publish: receives the points of the curves.
 
     Raises:
         StudioError: as `distill`.
     """
     kept = Path(request.checkpoints) if request.checkpoints else None
+    recipes = recipes_of(request, student.model)
     with torch_threads(request.threads), joined(choose_device(lessons.settings.device)) as team:
+        if len(recipes) > 1:
+            _check_steps(lessons.settings, team)
+            steps = ChannelSteps(
+                lambda recipe, weights: (
+                    narrow(replace(request.source, recipe=recipe, weights=weights)) if weights else student
+                ),
+                lessons.train,
+                lessons.held,
+                lessons.settings,
+                lessons.teacher,
+                kept or Path(request.folder),
+                keeps=kept is not None,
+                report=report,
+                publish=publish,
+            )
+            trained, recovery = steps.run(recipes, request.resume)
+            return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
         trained, recovery = distill(
             student,
             **vars(lessons),
@@ -48,6 +83,23 @@ def distilled(
             publish=publish,
         )
     return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
+
+
+def recipes_of(request: Distill, model: Model) -> list[Recipe]:
+    """The recipe of a request, or those of its steps one after the other."""
+    return step_recipes(request.source.recipe, model.info.layers, request.settings.channel_steps)
+
+
+def _check_steps(settings: DistillSettings, team: Team) -> None:
+    """Refuses what does not go with channels in steps.
+
+    Raises:
+        TrainingError: something is asked for that does not.
+    """
+    if settings.gradual:
+        raise TrainingError("channel_steps: channels in steps and gradual pruning do not go together; choose one.")
+    if team.size > 1:
+        raise TrainingError("channel_steps: channels in steps are trained by one process alone (--processes 1).")
 
 
 def assisted(student: CompressedModel, lessons: Lessons) -> None:

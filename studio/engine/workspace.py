@@ -6,7 +6,7 @@ remembered thing is guarded by a lock of its own.
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
 from studio.distillation.settings import DistillOutcome
 from studio.engine.channel_gradients import ChannelGradients
+from studio.engine.channel_steps import narrowed_further
 from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
 from studio.engine.kept_scan import KeptScan
@@ -49,7 +50,7 @@ from studio.engine.requests import (
 from studio.engine.searching import answer_search
 from studio.engine.students import make_copy
 from studio.engine.timings import time_table, uniform, written, written_original
-from studio.engine.training import Lessons, assisted, distilled
+from studio.engine.training import Lessons, assisted, distilled, recipes_of
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.data import Dataset
@@ -220,7 +221,10 @@ class Workspace:
 
     @_answer.register
     def _(self, request: Distill, report: Report, publish: Publish) -> DistillOutcome:
-        return distilled(*self._lessons(request, report), request, report, publish)
+        student, lessons = self._lessons(request, report)
+        learnt = self._calibration(request.source, student.model, report)
+        narrow = partial(narrowed_further, student.model, learnt, self._dataset, report)
+        return distilled(student, lessons, request, narrow, report, publish)
 
     @_answer.register
     def _(self, request: Assist, report: Report, _publish: Publish) -> None:
@@ -283,7 +287,8 @@ class Workspace:
         model = self._model(request.source.model, request.source.skeleton)
         model.info.require("train")
         whole = replace(request.source, recipe=request.source.recipe.before_pruning())
-        return self._compress(request.source, report), Lessons(
+        first = replace(request.source, recipe=recipes_of(request, model)[0])
+        return self._compress(first, report), Lessons(
             self._dataset(request.train, model),
             self._dataset(request.evaluation, model) if request.evaluation else None,
             request.settings,

@@ -153,6 +153,17 @@ class Recipe(Settings):
 
         return self._with_each(whole)
 
+    def with_channel_share(self, share: float) -> "Recipe":
+        """The recipe with so large a part, 0..1, of the channels gone that it takes away."""
+
+        def milder(settings: LayerSettings) -> LayerSettings:
+            if settings.channels is None:
+                return settings
+            ratio = settings.channels.ratio * share
+            return settings.model_copy(update={"channels": settings.channels.model_copy(update={"ratio": ratio})})
+
+        return self._with_each(milder)
+
     def _with_each(self, change: Callable[[LayerSettings], LayerSettings]) -> "Recipe":
         """The recipe with every entry changed."""
         kinds = {kind: change(settings) for kind, settings in self.kinds.items()}

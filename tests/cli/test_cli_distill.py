@@ -143,3 +143,16 @@ def test_two_processes_train_together_and_one_of_them_exports(distill: Run, teac
     assert told["metric"]["after"] >= told["metric"]["before"] + 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.data.yaml", "d.npz", "small.onnx", "teacher.onnx"]
     assert "WORLD_SIZE" not in os.environ
+
+
+def test_channels_go_in_steps_and_the_file_has_the_recipes_widths(distill: Run, teacher: Path, tmp_path: Path):
+    recipe, out = tmp_path / "r.recipe.yaml", tmp_path / "small.onnx"
+    recipe.write_text("studio: 1\ndefault: {channels: {ratio: 0.5}}\n")
+
+    status, told, said = distill(teacher, *learning(tmp_path), "--recipe", recipe, "--channel-steps", 3, "--out", out)
+
+    assert status == 0, said
+    assert sorted(map(sorted, shapes(out))) == [[4, 24], [12, 24], [24, 24], [24, 24]]
+    assert told["verified"]
+    assert told["epochs"] == 8
+    assert not (tmp_path / "small.onnx.training").exists()
