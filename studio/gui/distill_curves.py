@@ -1,10 +1,13 @@
 """The live curves of a distillation: how well it does, what it still gets wrong, and how fast it learns."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from studio.distillation.settings import TrainingPoint
 from studio.gui.plots import Plot, pen
 from studio.gui.theme import Theme
 from studio.session.jobs import Job
@@ -49,24 +52,25 @@ class DistillCurves(QWidget):
         if job.is_running and self._pause.isActive():
             self._waiting = job
             return
-        self._waiting = None
-        self._draw(job)
+        self.show_points(job.points)
         self._pause.start(REDRAW_MS)
 
     def _show_waiting(self) -> None:
         if self._waiting is not None:
             self.show_job(self._waiting)
 
-    def _draw(self, job: Job) -> None:
-        steps = [point.step for point in job.points]
-        self.loss.setData(steps, [point.loss for point in job.points])
-        self.rate.setData(steps, [point.learning_rate for point in job.points])
-        measured = [point for point in job.points if point.value is not None]
+    def show_points(self, points: Sequence[TrainingPoint]) -> None:
+        """Draws these points in place of all others."""
+        self._waiting = None
+        steps = [point.step for point in points]
+        self.loss.setData(steps, [point.loss for point in points])
+        self.rate.setData(steps, [point.learning_rate for point in points])
+        measured = [point for point in points if point.value is not None]
         x = np.array([point.step for point in measured], float)
         y = np.array([point.value for point in measured], float)
         low, high = (np.array([getattr(point, end) for point in measured], float) for end in ("low", "high"))
         self.value.setData(x, y)
         self.interval.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
-        total = job.points[-1].total_steps if job.points else 1
+        total = points[-1].total_steps if points else 1
         for plot in (self._value_plot, self._loss_plot, self._rate_plot):
             plot.item.setXRange(0, total, padding=0.02)

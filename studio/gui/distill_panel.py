@@ -1,9 +1,13 @@
 """Recovering accuracy: the ladder of remedies, the choices of a distillation, its start, and its live curves."""
 
+from typing import Any
+
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
+from studio.distillation.settings import DistillSettings
 from studio.gui.distill_curves import DistillCurves
 from studio.gui.distill_form import DistillForm
+from studio.gui.fields import FieldSpec, field_specs
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.ladder_panel import LadderPanel
@@ -11,7 +15,9 @@ from studio.gui.text import sentence
 from studio.gui.theme import Theme
 from studio.session.jobs import Job, JobState
 from studio.session.recoveries import SavedRun
+from studio.session.runs import TrainedRun
 from studio.session.session import Change, Session
+from studio.session.variants import Variant
 
 _HOW = (
     "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; "
@@ -51,6 +57,27 @@ class InterruptedRun(QFrame):
             self.message.setText(f"A distillation of {epochs} epoch{'s' if epochs != 1 else ''} was interrupted.")
 
 
+def settings_text(settings: DistillSettings) -> str:
+    """What a run was asked: what most runs set, and whatever differs from what is usual."""
+    usual = DistillSettings()
+    specs = [
+        spec
+        for name, spec in field_specs(DistillSettings).items()
+        if not spec.more or getattr(settings, name) != getattr(usual, name)
+    ]
+    return "  ·  ".join(f"{spec.title} {_value_text(spec, getattr(settings, spec.name))}" for spec in specs)
+
+
+def _value_text(spec: FieldSpec, value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "on" if value else "off" if value is False else "none"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, int | float):
+        return f"{value * spec.scale:g} {spec.unit}".strip()
+    return str(spec.labels.get(value, value))
+
+
 class DistillPanel(QWidget):
     """Starts distillations and shows the newest one."""
 
@@ -58,6 +85,7 @@ class DistillPanel(QWidget):
         super().__init__()
         self._session = session
         self._job: Job | None = None
+        self._past: TrainedRun | None = None
         self._interrupted: SavedRun | None = None
         self.form = DistillForm()
         self.ladder = LadderPanel(session, self.form.settings, lambda: self._why_not(self._job))
@@ -69,6 +97,8 @@ class DistillPanel(QWidget):
         self.pause = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
         self._state = ElidedLabel(role="detail")
+        self.told = label("", "detail", wrap=True)
+        self.told.setAccessibleName("Settings of the variant's training")
         self._reason = label("", "reason", wrap=True)
         self._hint = label("The curves of loss and accuracy appear here while it runs.", "detail", wrap=True)
         self.start.clicked.connect(self._start)
@@ -90,9 +120,9 @@ class DistillPanel(QWidget):
         column.addWidget(label(_HOW, "detail", wrap=True))
         column.addWidget(self.form, 1)
         curves = QVBoxLayout(progress)
-        for widget in (self._state, self._hint, self.curves):
+        for widget in (self._state, self.told, self._hint, self.curves):
             curves.addWidget(widget)
-        curves.setStretch(2, 1)
+        curves.setStretch(3, 1)
         for page in (ladder, column, curves):
             page.setContentsMargins(8, 8, 8, 8)
         self.pages.addTab(rungs, "Ladder")
@@ -111,8 +141,13 @@ class DistillPanel(QWidget):
         layout.addWidget(self._reason)
         layout.addLayout(buttons)
 
+    def show_variant(self, variant: Variant) -> None:
+        """Shows how a variant was trained, unless a distillation is under way; the newest one for any other variant."""
+        self._past = variant.run
+        self._show()
+
     def _show_newest(self, job: Job | None) -> None:
-        self._job = job
+        self._job, self._past = job, None
         if job is not None:
             self.pages.setCurrentIndex(PROGRESS)
         self._show()
@@ -144,6 +179,7 @@ class DistillPanel(QWidget):
 
     def _renew(self, change: Change) -> None:
         if "model" in change.kinds:
+            self._past = None
             self._look_for_interrupted()
         self._show()
 
@@ -169,12 +205,22 @@ class DistillPanel(QWidget):
         self.cancel.setEnabled(active)
         self.cancel.setToolTip("Stop; the weights stay as they are" if active else "Nothing is being distilled.")
         self._show_pause(job)
-        self._hint.setVisible(job is None)
-        self.curves.setVisible(job is not None)
-        self._state.setText(job_text(job) if job is not None else "")
         self.ladder.renew()
-        if job is not None:
-            self.curves.show_job(job)
+        self._show_training(job, None if active else self._past)
+
+    def _show_training(self, job: Job | None, past: TrainedRun | None) -> None:
+        """The state and the curves of a past run, or else of the newest job."""
+        self._hint.setVisible(job is None and past is None)
+        self.curves.setVisible(job is not None or past is not None)
+        self.told.setVisible(past is not None)
+        if past is not None:
+            self._state.setText(f"{past.name}  ·  {past.found.removeprefix('Distilled: ')}")
+            self.told.setText(settings_text(past.settings))
+            self.curves.show_points(past.points)
+        else:
+            self._state.setText(job_text(job) if job is not None else "")
+            if job is not None:
+                self.curves.show_job(job)
 
     def _show_pause(self, job: Job | None) -> None:
         paused = job is not None and job.can_resume

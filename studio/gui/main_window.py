@@ -14,7 +14,7 @@ from studio.gui.actions import Actions
 from studio.gui.arrivals import Arrivals, dropped_paths
 from studio.gui.commands import Commands
 from studio.gui.data_status import DataStatus
-from studio.gui.distill_panel import DistillPanel
+from studio.gui.distill_panel import PROGRESS, DistillPanel
 from studio.gui.export_report import ExportReportDialog
 from studio.gui.graph_panel import GraphPanel
 from studio.gui.jobs_panel import JobsPanel
@@ -136,6 +136,8 @@ class MainWindow(QMainWindow):
         self.start_page.recent_chosen.connect(session.open_recent)
         self.start_page.sample_chosen.connect(session.open_sample)
         self.variants.chosen.connect(session.apply_variant)
+        self.variants.selected.connect(self.distill.show_variant)
+        self.variants.curves_wanted.connect(self._show_training)
         session.changed.connect(self._follow)
         session.notice.connect(self.notice.show_message)
         session.opening.connect(self._show_opening)
@@ -227,6 +229,10 @@ class MainWindow(QMainWindow):
             report = cast("ExportReport", job.outcome)
             self.graph.show_exported(report.out)
             ExportReportDialog(report, self).open()
+
+    def _show_training(self) -> None:
+        self.tabs.setCurrentWidget(self.distill)
+        self.distill.pages.setCurrentIndex(PROGRESS)
 
     def _show_page(self, number: int) -> None:
         self.tabs.setCurrentIndex(number)

@@ -28,6 +28,7 @@ Index = QModelIndex | QPersistentModelIndex
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+SELECT_FIRST = "Select a variant in the table first."
 _TITLES = ("Variant", "Made from", "Size", "Measured", "Latency")
 
 
@@ -79,7 +80,7 @@ class VariantModel(QAbstractTableModel):
             names = {other.id: other.name for other in self._rows}
             return names.get(variant.parent, "") if variant.parent is not None else ""
         if column == 2:
-            return bytes_text(variant.bytes)
+            return bytes_text(variant.bytes) if variant.bytes else "not known"
         if column == 3:
             return measurement_text(variant.result.metric) if variant.result is not None else "not measured"
         latency = self._latencies.of(variant.choice)
@@ -101,9 +102,13 @@ class VariantsPanel(QWidget):
 
     Signals:
         chosen: the user wants to go to this `Variant`.
+        selected: this `Variant` is selected.
+        curves_wanted: the user wants to see how the selected variant was trained.
     """
 
     chosen = Signal(object)
+    selected = Signal(object)
+    curves_wanted = Signal()
 
     def __init__(self, variants: Variants, latencies: Latencies, theme: Theme, keep: Callable[[], object]) -> None:
         super().__init__()
@@ -117,6 +122,8 @@ class VariantsPanel(QWidget):
         self.keep.clicked.connect(keep)
         self.go = QPushButton("Go to variant")
         self.go.clicked.connect(self._choose)
+        self.curves = QPushButton("Its training")
+        self.curves.clicked.connect(self.curves_wanted)
         self._plot = Plot(theme, "Accuracy of the variants against their size", bottom="size, kB", left="")
         self.points = pg.ScatterPlotItem(size=11, hoverable=True, tip=self._tip)
         self._plot.item.addItem(self.points)
@@ -126,7 +133,7 @@ class VariantsPanel(QWidget):
         self._set_up_table()
         self._lay_out()
         self.model.modelReset.connect(self._show)
-        self.table.selectionModel().selectionChanged.connect(self._show_go)
+        self.table.selectionModel().selectionChanged.connect(self._select)
         self._show()
 
     def _set_up_table(self) -> None:
@@ -148,6 +155,7 @@ class VariantsPanel(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.keep)
         buttons.addWidget(self.go)
+        buttons.addWidget(self.curves)
         buttons.addStretch(1)
         column.addLayout(buttons)
         self._hint = label("", "detail", wrap=True)
@@ -184,16 +192,30 @@ class VariantsPanel(QWidget):
     def _tip(self, x: float, y: float, data: int) -> str:
         return f"{self.model.variant(data).name}: {x:.1f} kB, {y:.2f}"
 
+    def _select(self) -> None:
+        self._show_go()
+        variant = self._selected()
+        if variant is not None:
+            self.selected.emit(variant)
+
     def _show_go(self) -> None:
-        chosen = self.table.selectionModel().hasSelection()
-        self.go.setEnabled(chosen)
+        variant = self._selected()
+        self.go.setEnabled(variant is not None)
         self.go.setToolTip(
-            "Go to the selected variant, as a step that undo takes back"
-            if chosen
-            else "Select a variant in the table first."
+            "Go to the selected variant, as a step that undo takes back" if variant is not None else SELECT_FIRST
         )
+        self.curves.setEnabled(variant is not None and variant.run is not None)
+        if variant is None:
+            self.curves.setToolTip(SELECT_FIRST)
+        else:
+            known = "Show the curves and settings it was trained with"
+            self.curves.setToolTip(known if variant.run is not None else "It is no variant that distillation made.")
+
+    def _selected(self) -> Variant | None:
+        rows = self.table.selectionModel().selectedRows()
+        return self.model.variant(rows[0].row()) if rows else None
 
     def _choose(self) -> None:
-        rows = self.table.selectionModel().selectedRows()
-        if rows:
-            self.chosen.emit(self.model.variant(rows[0].row()))
+        variant = self._selected()
+        if variant is not None:
+            self.chosen.emit(variant)

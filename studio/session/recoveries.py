@@ -16,14 +16,15 @@ from studio.files import write_text_atomically
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
 from studio.session.jobs import Job, Jobs, JobState
-from studio.session.project import Choice, Project
+from studio.session.project import Project
+from studio.session.runs import TrainedRun
 
 log = logging.getLogger(__name__)
 
 #: Name of the file that tells what the checkpoint beside it belongs to.
 _FILE = "run.json"
 
-Finished = Callable[[Project, Choice, DistillOutcome], None]
+Finished = Callable[[Project, TrainedRun], None]
 
 
 class SavedRun(Settings):
@@ -39,11 +40,6 @@ class SavedRun(Settings):
     settings: DistillSettings
     folder: str
 
-    @property
-    def choice(self) -> Choice:
-        """What is trained."""
-        return Choice(self.recipe, self.weights)
-
 
 class Recoveries:
     """Starts distillations and keeps what they need to be resumed.
@@ -52,7 +48,7 @@ class Recoveries:
         folder: of the session; runs are kept in ``training`` and trained weights in ``weights`` below it.
         jobs: where they run.
         threads: torch threads of a run; None for all cores.
-        finished: receives the project and the choice that a run began with, and its outcome.
+        finished: receives the project that a run began with, and the run once it is done.
     """
 
     def __init__(self, folder: Path, jobs: Jobs, threads: int | None, finished: Finished) -> None:
@@ -116,13 +112,14 @@ class Recoveries:
             str(kept),
             resume,
         )
-        job = self._jobs.start(
-            "distill",
-            f"Distil {Path(saved.model).name}",
-            request,
-            lambda outcome: self._finished(project, saved.choice, outcome),
-            replace(request, resume=True),
-        )
+        resumption = replace(request, resume=True)
+
+        def done(outcome: DistillOutcome) -> None:
+            points = next((job.points for job in self._jobs.all if job.resumption is resumption), [])
+            run = TrainedRun(recipe=saved.recipe, settings=saved.settings, outcome=outcome, points=tuple(points))
+            self._finished(project, run)
+
+        job = self._jobs.start("distill", f"Distil {Path(saved.model).name}", request, done, resumption)
         self._kept[job.id] = kept
         self._follow(job)  # it may be over already
         return job

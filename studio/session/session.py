@@ -13,7 +13,7 @@ from typing import Any
 from psygnal import Signal
 
 from studio.analysis.views import Spectrum, WeightView
-from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.distillation.settings import DistillSettings
 from studio.engine.door import Call, Engine
 from studio.engine.requests import Export, OpenModel, ViewWeights
 from studio.errors import EngineStoppedError, StudioError, TrustNeededError
@@ -37,6 +37,7 @@ from studio.session.preferences import Preferences, load_preferences, save_prefe
 from studio.session.preview import PreviewLane
 from studio.session.project import Choice, Project
 from studio.session.recoveries import Recoveries
+from studio.session.runs import KeptRuns, TrainedRun
 from studio.session.scans import Scans
 from studio.session.searches import Searches
 from studio.session.trust import Trust
@@ -100,6 +101,7 @@ class Session:
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
         self.variants = Variants()
+        self._runs = KeptRuns(folder / "runs")
         self.trust = Trust(self, self._asker, folder / "trusted")
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
@@ -157,6 +159,7 @@ class Session:
             self.scans.load(project)
             self.searches.clear()
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
+            self.variants.bring_back(self._runs.of(info))
             self._announce("model", "data", "recipe")
             if info.needs_skeleton:
                 self.network_missing.emit(path)
@@ -326,20 +329,17 @@ class Session:
         title, choice = f"Export {Path(path).name}", project.history.state
         return self.jobs.start("export", title, request, lambda report: self._exported(choice, report))
 
-    def _distilled(self, project: Project, choice: Choice, outcome: DistillOutcome) -> None:
+    def _distilled(self, project: Project, run: TrainedRun) -> None:
         """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
-        if project is not self.project:
+        here, weights = project is self.project, run.outcome.weights
+        run = self._runs.keep(project.info, run.model_copy(update={"bytes": self._size() if here else 0}))
+        if not here:
             name = Path(project.info.path).name
-            self.notice.emit(
-                f"The distillation of {name}, which is no longer open, left its weights in {outcome.weights}"
-            )
+            self.notice.emit(f"The distillation of {name}, which is no longer open, left its weights in {weights}")
             return
-        trained = Choice(choice.recipe, outcome.weights)
-        number = sum(variant.name.startswith("Distilled") for variant in self.variants.all) + 1
-        self.variants.add(f"Distilled {number}", trained, self._size(), None)
-        self._choose(Choice(project.recipe, outcome.weights), "Distil")
-        found = f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}."
-        self.notice.emit(f"{found} {outcome.warning}".strip())
+        self.variants.add_run(run)
+        self._choose(Choice(project.recipe, weights), "Distil")
+        self.notice.emit(run.found)
 
     def _tell_failure(self, job: Job) -> None:
         if job.state is JobState.FAILED:

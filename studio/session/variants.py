@@ -1,5 +1,6 @@
 """Variants: choices worth keeping beside each other, with what was measured of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -7,6 +8,7 @@ from psygnal import Signal
 
 from studio.evaluation.result import Result
 from studio.session.project import Choice
+from studio.session.runs import TrainedRun
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Variant:
         choice: recipe and weights.
         bytes: predicted size of its file.
         result: what was measured, None as long as nothing was.
+        run: the distillation that its weights are from, None for others.
     """
 
     id: int
@@ -28,6 +31,7 @@ class Variant:
     choice: Choice
     bytes: int
     result: Result | None = None
+    run: TrainedRun | None = None
 
 
 class Variants:
@@ -49,13 +53,30 @@ class Variants:
         self.all = []
         self.changed.emit()
 
-    def add(self, name: str, choice: Choice, size: int, result: Result | None, parent: int | None = None) -> Variant:
+    def add(
+        self,
+        name: str,
+        choice: Choice,
+        size: int,
+        result: Result | None,
+        parent: int | None = None,
+        run: TrainedRun | None = None,
+    ) -> Variant:
         """Keeps `choice`; its parent is the newest variant unless another one is named."""
         parent = parent if parent is not None or not self.all else self.all[-1].id
-        variant = Variant(next(self._numbers), name, parent, choice, size, result)
+        variant = Variant(next(self._numbers), name, parent, choice, size, result, run)
         self.all.append(variant)
         self.changed.emit()
         return variant
+
+    def add_run(self, run: TrainedRun, parent: int | None = None) -> Variant:
+        """Keeps what a distillation gave; see `add`."""
+        return self.add(run.name, run.choice, run.bytes, None, parent, run)
+
+    def bring_back(self, runs: Iterable[TrainedRun]) -> None:
+        """Adds the runs of earlier sessions, made from the original."""
+        for run in runs:
+            self.add_run(run, self.all[0].id)
 
     def measured(self, choice: Choice, result: Result, size: int) -> None:
         """Notes `result` and `size` for every variant of exactly this choice."""

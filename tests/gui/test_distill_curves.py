@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from studio.distillation.settings import TrainingPoint
 from studio.gui.distill_curves import DistillCurves
+from studio.gui.main_window import MainWindow
+from studio.recipe.settings import PruneSettings
 from studio.session.jobs import Job, JobState
 
 FIRST = TrainingPoint(step=1, total_steps=4, epoch=0.0, loss=2.0, learning_rate=0.1, value=None, seconds=0.0)
@@ -40,3 +42,32 @@ def test_the_end_of_a_job_is_drawn_at_once(theme, qtbot):
     job.state = JobState.DONE
     curves.show_job(job)
     assert drawn(curves) == [2.0, 1.0]
+
+
+def test_the_training_of_a_variant_is_shown_again_when_it_is_selected_after_reopening(
+    session, engine, theme, qtbot, digits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tests.gui.conftest.WEIGHTS", str(tmp_path / "trained.safetensors"))
+    (tmp_path / "trained.safetensors").touch()
+    window = MainWindow(session, theme, [digits])
+    qtbot.addWidget(window)
+    window.show()
+    data = {"test": "digits_test.data.yaml", "train": "digits_train.data.yaml"}
+    session.open_model("/models/digits.onnx", **data)
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    window.distill.form.editors["temperature"].set_value(2.5)
+    window.distill.start.click()
+    session.open_model("/models/digits.onnx", **data)
+    window.variants.table.selectRow(0)
+    assert not window.variants.curves.isEnabled()
+    window.variants.table.selectRow(1)
+    window.variants.curves.click()
+    panel = window.distill
+    assert panel.curves.isVisible()
+    assert list(panel.curves.value.getData()[1]) == [92, 94, 96, 98]
+    assert list(panel.curves.interval.opts["top"]) == [1.0] * 4
+    assert list(panel.curves.rate.getData()[1]) == [0.01] * 8
+    assert panel._state.text() == "Distilled 1  ·  top1 90.10 → 97.90."
+    assert "Temperature T 2.5" in panel.told.text()
+    assert "Momentum" not in panel.told.text()
+    assert not panel.pause.isEnabled()

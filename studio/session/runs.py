@@ -1,0 +1,101 @@
+"""What distillations gave, kept by model: settings and curves beside the weights, there again after opening."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, ValidationError
+
+from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
+from studio.files import write_text_atomically
+from studio.models.layer import ModelInfo
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import Settings
+from studio.session.project import Choice
+
+log = logging.getLogger(__name__)
+
+#: Runs kept of a model, the newest.
+_LONGEST = 50
+
+
+class TrainedRun(Settings):
+    """One finished distillation.
+
+    Attributes:
+        number: of the model's runs, from 1.
+        recipe: what was trained.
+        settings: how.
+        outcome: what it gave.
+        points: its curves.
+        bytes: predicted size of its file, 0 where that was not known.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # a loss may be anything
+
+    number: int = 0
+    recipe: Recipe
+    settings: DistillSettings
+    outcome: DistillOutcome
+    points: tuple[TrainingPoint, ...]
+    bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"Distilled {self.number}"
+
+    @property
+    def choice(self) -> Choice:
+        """The recipe on the trained weights."""
+        return Choice(self.recipe, self.outcome.weights)
+
+    @property
+    def found(self) -> str:
+        """What it brought, a sentence."""
+        outcome = self.outcome
+        told = f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}. {outcome.warning}"
+        return told.strip()
+
+
+class _File(Settings):
+    """The runs of a model as they are saved."""
+
+    studio_runs: Literal[1] = 1
+    runs: tuple[TrainedRun, ...] = ()
+
+
+class KeptRuns:
+    """The runs of every model.
+
+    Args:
+        folder: a file for each model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, info: ModelInfo, run: TrainedRun) -> TrainedRun:
+        """Saves a run of a model with its number, which is returned with it."""
+        known = self._read(info)
+        run = run.model_copy(update={"number": known[-1].number + 1 if known else 1})
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(self._file(info), _File(runs=(*known, run)[-_LONGEST:]).model_dump_json())
+        return run
+
+    def of(self, info: ModelInfo) -> list[TrainedRun]:
+        """The runs of a model whose weights are still there, oldest first."""
+        return [run for run in self._read(info) if Path(run.outcome.weights).exists()]
+
+    def _read(self, info: ModelInfo) -> tuple[TrainedRun, ...]:
+        path = self._file(info)
+        if not path.exists():
+            return ()
+        try:
+            return _File.model_validate_json(path.read_text(encoding="utf-8")).runs
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            log.warning("%s cannot be read, its runs are not shown: %s", path, error)
+            return ()
+
+    def _file(self, info: ModelInfo) -> Path:
+        return self._folder / f"{info.fingerprint}.json"
