@@ -1,8 +1,10 @@
 """Training as the engine does it: with the processes that the environment tells of, and weights in a file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from studio.compression.compressed import CompressedModel
 from studio.compression.weights import save_weights
@@ -58,20 +60,20 @@ def distilled(
     with torch_threads(request.threads), joined(choose_device(lessons.settings.device)) as team:
         if len(recipes) > 1:
             _check_steps(lessons.settings, team)
-            steps = ChannelSteps(
-                lambda recipe, weights: (
-                    narrow(replace(request.source, recipe=recipe, weights=weights)) if weights else student
-                ),
-                lessons.train,
-                lessons.held,
-                lessons.settings,
-                lessons.teacher,
-                kept or Path(request.folder),
-                keeps=kept is not None,
-                report=report,
-                publish=publish,
-            )
-            trained, recovery = steps.run(recipes, request.resume)
+            with nullcontext(kept) if kept else _forgotten() as place:
+                trained, recovery = ChannelSteps(
+                    lambda recipe, weights: (
+                        narrow(replace(request.source, recipe=recipe, weights=weights)) if weights else student
+                    ),
+                    lessons.train,
+                    lessons.held,
+                    lessons.settings,
+                    lessons.teacher,
+                    place,
+                    keeps=kept is not None,
+                    report=report,
+                    publish=publish,
+                ).run(recipes, request.resume)
             return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
         trained, recovery = distill(
             student,
@@ -83,6 +85,13 @@ def distilled(
             publish=publish,
         )
     return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
+
+
+@contextmanager
+def _forgotten() -> Iterator[Path]:
+    """A folder that goes with the block."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def recipes_of(request: Distill, model: Model) -> list[Recipe]:

@@ -1,5 +1,7 @@
 """Channels that go in steps, each trained before the next."""
 
+import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from safetensors.numpy import load_file
 
 from studio.distillation.folder import STEPS, is_resumable
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
+from studio.distillation.student import Student
 from studio.engine.channel_steps import step_epochs, step_recipes
 from studio.engine.requests import Distill, Source
 from studio.engine.workspace import Workspace
@@ -170,3 +173,30 @@ def test_a_run_of_other_settings_is_not_gone_on_with(train: Train, folder: Path)
     (folder / "run" / STEPS).write_text("half of it")
     with pytest.raises(TrainingError, match=r"steps\.json: the checkpoint is damaged"):
         train(recipe("output"), resume=True)
+
+
+def test_cancelled_runs_leave_no_thread_no_file_and_nothing_in_memory(folder: Path) -> None:
+    data, engine = str(folder / "d.data.yaml"), Workspace()
+    (folder / "weights").mkdir()
+    request = Distill(Source(str(folder / "net.onnx"), recipe("output")), data, None, SETTINGS, str(folder / "weights"))
+
+    def stopping(progress: Progress) -> None:
+        if progress.done == 20 and "epoch" in progress.message:
+            raise Cancelled
+
+    def cancelled() -> tuple[bool, int, int, list[Path]]:
+        """Whether it was, students in memory, threads, and files of the run."""
+        try:
+            engine.answer(request, stopping)
+            was = False
+        except Cancelled:
+            was = True
+        gc.collect()
+        students = sum(type(one) is Student for one in gc.get_objects())
+        return was, students, threading.active_count(), [*(folder / "weights").rglob("*"), *folder.glob("run*")]
+
+    before = threading.active_count()
+    first, *others = [cancelled() for _ in range(3)]
+
+    assert first == (True, 0, before, [])
+    assert others == [first, first]
