@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 
 from studio.gui.labels import label
 from studio.gui.plots import Plot, brush, log_ticks, pen
-from studio.gui.text import bytes_text, drop_text
+from studio.gui.text import bytes_text, change_of_value, change_title, drop_text, in_points
 from studio.gui.theme import Colours, Theme
 from studio.search.outcome import FrontierPoint
 
@@ -17,6 +17,9 @@ _LEAST_HEIGHT = 1.0
 
 #: Room beside the first and the last point, in powers of ten.
 _MARGIN = 0.06
+
+#: The same of a metric that has no percents, of which it is not known how large its values are.
+_LEAST_RISE = 1e-6
 
 #: Changes this many times as deep as the deepest that was measured are out of the picture: they would flatten it.
 _DEEPEST = 1.3
@@ -37,6 +40,7 @@ class FrontierPlot:
     """
 
     def __init__(self, theme: Theme, chosen: Callable[[FrontierPoint], object]) -> None:
+        self._metric = "top1"
         self._plot = Plot(theme, "Accuracy against size", bottom="size, kB", left="change, points")
         self.widget = self._plot.widget
         self.widget.setMinimumHeight(240)
@@ -62,58 +66,77 @@ class FrontierPlot:
 
     def show(self, points: Sequence[FrontierPoint], current: FrontierPoint | None) -> None:
         """Draws the points, a ring about the chosen one."""
-        deep = [change_of(point) for point in points if point.is_measured] or [-_DEEPEST_EXPECTED]
-        floor = _DEEPEST * min(-_LEAST_HEIGHT, *deep)
-        shown = [point for point in points if change_of(point) > floor]
+        metric = metric_of(points)
+        deep = [drop_of(point) for point in points if point.is_measured] or [_DEEPEST_EXPECTED]
+        deepest = _DEEPEST * max(_LEAST_HEIGHT if in_points(metric) else _LEAST_RISE, *deep)
+        shown = [point for point in points if drop_of(point) < deepest]
+        self._plot.title("left", change_title(metric))
+        self._metric = metric
         expected = [point for point in shown if not point.is_measured and point.kind == "search"]
         measured = [point for point in shown if point.is_measured]
-        self.expected.setData(*_places(expected), data=expected)
+        self.expected.setData(*self._places(expected), data=expected)
         for scatter, kind in ((self.measured, "search"), (self.uniform, "uniform")):
             chosen = [point for point in measured if point.kind == kind]
-            scatter.setData(*_places(chosen), data=chosen)
+            scatter.setData(*self._places(chosen), data=chosen)
         self._show_bars(measured)
-        self._ring.setData(*_places([current] if current in shown and current is not None else []))
-        self._show_range(shown, floor)
+        self._ring.setData(*self._places([current] if current in shown and current is not None else []))
+        self._show_range(shown, change_of_value(metric, deepest))
 
     def _show_bars(self, measured: Sequence[FrontierPoint]) -> None:
         drops = [point.drop for point in measured if point.drop is not None]
-        x, y = _places(measured)
-        high, low = ([drop.value - drop.low for drop in drops], [drop.high - drop.value for drop in drops])
-        self._bars.setData(x=x, y=y, top=np.nan_to_num(np.array(high)), bottom=np.nan_to_num(np.array(low)))
+        x, y = self._places(measured)
+        ends = [sorted(change_of_value(drop.name, end) for end in (drop.low, drop.high)) for drop in drops]
+        low, high = np.array(ends).reshape(-1, 2).T
+        self._bars.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
 
-    def _show_range(self, shown: Sequence[FrontierPoint], floor: float) -> None:
-        x, _ = _places(shown)
-        self._plot.item.setYRange(floor, -0.3 * floor, padding=0)
+    def _show_range(self, shown: Sequence[FrontierPoint], worst: float) -> None:
+        x, _ = self._places(shown)
+        self._plot.item.setYRange(*sorted((worst, -0.3 * worst)), padding=0)
         if len(x):
             low, high = float(x.min()) - _MARGIN, float(x.max()) + _MARGIN
             self._plot.item.setXRange(low, high, padding=0)
             self._plot.item.getAxis("bottom").setTicks(log_ticks(low, high))
 
+    def _places(self, points: Sequence[FrontierPoint]) -> tuple[np.ndarray, np.ndarray]:
+        changes = np.array([change_of_value(self._metric, drop_of(point)) for point in points])
+        return np.log10([point.bytes / 1000 for point in points]), changes
+
+    def _tip(self, x: float, y: float, data: FrontierPoint) -> str:  # noqa: ARG002 (pyqtgraph names them)
+        return point_text(data, self._metric)
+
     def _scatter(self, symbol: str, colour: str, size: int) -> pg.ScatterPlotItem:
-        scatter = pg.ScatterPlotItem(symbol=symbol, size=size, hoverable=True, tip=_tip)
+        scatter = pg.ScatterPlotItem(symbol=symbol, size=size, hoverable=True, tip=self._tip)
         self._plot.painted(lambda c: scatter.setBrush(brush(getattr(c, colour), 255)))
         self._plot.painted(lambda c: scatter.setPen(pen(c.base, 1)))
         return scatter
 
 
-def change_of(point: FrontierPoint) -> float:
-    """The change of the metric, measured or else expected; minus infinity where it is not known."""
+def drop_of(point: FrontierPoint) -> float:
+    """The drop, measured or else expected; infinity where it is not known."""
     if point.drop is not None:
-        return -point.drop.value
-    return -np.inf if point.expected is None else -point.expected
+        return point.drop.value
+    return np.inf if point.expected is None else point.expected
 
 
-def point_text(point: FrontierPoint) -> str:
-    """A point in words: its size, its change and how that is known."""
-    change = "change not known" if point.expected is None else f"expected about {_rounded(-point.expected)}"
+def metric_of(points: Sequence[FrontierPoint]) -> str:
+    """The name of the metric that was measured; accuracy as long as none was."""
+    return next((point.drop.name for point in points if point.drop is not None), "top1")
+
+
+def point_text(point: FrontierPoint, metric: str = "top1") -> str:
+    """A point in words: its size, its change of `metric` and how that is known."""
+    change = "change not known" if point.expected is None else f"expected about {_rounded(metric, point.expected)}"
     if point.drop is not None:
         change = f"measured {drop_text(point.drop)}"
     alike = (f"all layers alike: {point.label}",) if point.kind == "uniform" else ()
     return "   ".join((bytes_text(point.bytes), change.replace("-", "−"), *alike))
 
 
-def _rounded(change: float) -> str:
+def _rounded(metric: str, drop: float) -> str:
     """A change to a tenth, which is all that can be foreseen: ``"-0.4"``, ``"0.0"`` where it rounds to that."""
+    change = change_of_value(metric, drop)
+    if not in_points(metric):
+        return f"{change:+.2g}" if change else "0"
     return "0.0" if abs(change) < 0.05 else f"{change:+.1f}"
 
 
@@ -125,14 +148,6 @@ def legend_text(colours: Colours) -> str:
         ("○", colours.muted, "expected from the scan"),
     )
     return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">{mark}</span> {name}' for mark, colour, name in parts)
-
-
-def _places(points: Sequence[FrontierPoint]) -> tuple[np.ndarray, np.ndarray]:
-    return np.log10([point.bytes / 1000 for point in points]), np.array([change_of(point) for point in points])
-
-
-def _tip(x: float, y: float, data: FrontierPoint) -> str:  # noqa: ARG001 (pyqtgraph names them)
-    return point_text(data)
 
 
 #: Marks a point in a list of texts as its own.

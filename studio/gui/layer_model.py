@@ -19,7 +19,7 @@ from studio.gui.text import (
     predicted_short,
     settings_chips,
     shape_text,
-    signed_points,
+    signed_change,
 )
 from studio.models.layer import METHODS, OK, Layer
 from studio.session.session import Change, Session
@@ -152,15 +152,15 @@ class LayerModel(QAbstractTableModel):
             ),
             Column(
                 "Change",
-                "Change of accuracy, in points, with only this layer compressed; of weights alone, how far it puts all "
-                "weights off. With ≈ and in italics it is predicted from the scan until it is measured",
+                "Change of the metric (accuracy in points) with only this layer compressed; of weights alone, how far "
+                "it puts all weights off. With ≈ and in italics it is predicted from the scan until it is measured",
                 self._drop_value,
                 self._drop_text,
                 True,
             ),
             Column(
                 "Alone",
-                "Change of accuracy, in points, of the worst setting that the scan tried on this layer alone",
+                "Change of the metric (accuracy in points) by the worst setting the scan tried on this layer alone",
                 self._worst_value,
                 self._worst_text,
                 True,
@@ -220,8 +220,10 @@ class LayerModel(QAbstractTableModel):
         return drop.value if drop is not None else expected.drop if expected is not None else float("-inf")
 
     def _drop_text(self, layer: Layer) -> str:
-        drop, expected = self._drop(layer), self._expected(layer)
-        return drop_short(drop) if drop is not None else predicted_short(expected) if expected is not None else ""
+        drop, expected, prediction = self._drop(layer), self._expected(layer), self._prediction()
+        if drop is not None:
+            return drop_short(drop)
+        return predicted_short(prediction.metric, expected) if expected is not None and prediction is not None else ""
 
     def _expected(self, layer: Layer) -> Estimate | None:
         """The drop that the scan expects, as long as none is measured."""
@@ -241,7 +243,8 @@ class LayerModel(QAbstractTableModel):
 
     def _worst_text(self, layer: Layer) -> str:
         worst = self._worst(layer)
-        return signed_points(-worst) if worst is not None else ""
+        scan = self._session.scans.scan
+        return signed_change(scan.points[0].metric, worst) if worst is not None and scan is not None else ""
 
     def _heat(self, layer: Layer) -> float | None:
         """How much a layer minds, 0..1 of the one that minds most; None where it is not known."""

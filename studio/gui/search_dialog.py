@@ -20,9 +20,10 @@ from PySide6.QtWidgets import (
 )
 
 from studio.errors import StudioError
-from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, point_text
+from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, metric_of, point_text
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.text import in_points, metric_name
 from studio.gui.theme import Theme
 from studio.search.outcome import FrontierPoint
 from studio.search.target import DROP, Target
@@ -159,6 +160,11 @@ class SearchDialog(QDialog):
         self.amount.setRange(wish.low, wish.high)
         self.amount.setSingleStep(wish.step)
         self.amount.setSuffix(wish.suffix)
+        self.amount.setDecimals(1)
+        result = self._session.preview.result
+        if wish.kind == DROP and result is not None and not in_points(result.metric.name):
+            self.amount.setDecimals(3)
+            self.amount.setSuffix(f" of {metric_name(result.metric.name).lower()}")
         self.amount.setValue(wish.start)
 
     def _search(self) -> None:
@@ -194,7 +200,7 @@ class SearchDialog(QDialog):
         self.found.blockSignals(True)
         self.found.clear()
         for point in searches.points:
-            self.found.addItem(_item(point))
+            self.found.addItem(_item(point, metric_of(searches.points)))
         self.found.blockSignals(False)
         done = searches.outcome
         wanted = before or (done.best if done is not None else None)
@@ -267,11 +273,11 @@ def _tone(job: Job) -> str:
     return {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "")
 
 
-def _item(point: FrontierPoint) -> QListWidgetItem:
+def _item(point: FrontierPoint, metric: str) -> QListWidgetItem:
     """A line of the list; what is only expected is slanted."""
-    item = QListWidgetItem(point_text(point))
+    item = QListWidgetItem(point_text(point, metric))
     item.setData(POINT_ROLE, point)
-    item.setToolTip(point_text(point))
+    item.setToolTip(item.text())
     font = QFont()
     font.setItalic(not point.is_measured)
     item.setFont(font)

@@ -14,7 +14,7 @@ from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.plots import Plot, pen
 from studio.gui.selection import Selection
-from studio.gui.text import points_text, sentence
+from studio.gui.text import change_of_value, change_title, in_points, points_text, sentence
 from studio.gui.theme import Colours, Theme
 from studio.recipe.settings import LayerSettings
 from studio.session.jobs import Job, JobState
@@ -213,11 +213,10 @@ class SensitivityPanel(QWidget):
         if curve is None:
             return
         x = np.array(curve.places)
-        y = -np.array([point.drop for point in curve.points])
+        y, low, high = (np.array(values) for values in zip(*map(changes_of, curve.points), strict=True))
         line.setData(x, y, data=list(curve.points))
-        high = np.array([point.drop - point.drop_low for point in curve.points])
-        low = np.array([point.drop_high - point.drop for point in curve.points])
-        bars.setData(x=x, y=y, top=np.nan_to_num(high), bottom=np.nan_to_num(low))
+        bars.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
+        self._plot.title("left", change_title(curve.points[0].metric))
 
     def _present(self, curve: Curve | None) -> float | None:
         """Where the layer's setting of now stands on a curve."""
@@ -268,8 +267,15 @@ class SensitivityPanel(QWidget):
 
 def point_text(point: ScanPoint) -> str:
     """A point in full, for its tooltip."""
-    change = f"{-point.drop:+.2f} points ({-point.drop_high:+.2f} … {-point.drop_low:+.2f})".replace("-", "−")
-    return f"{point.setting}: {change}, {point.samples:,} samples"
+    form, unit = ("+.2f", " points") if in_points(point.metric) else ("+.3g", "")
+    value, low, high = (f"{change:{form}}".replace("-", "−") for change in changes_of(point))
+    return f"{point.setting}: {value}{unit} ({low} … {high}), {point.samples:,} samples"
+
+
+def changes_of(point: ScanPoint) -> tuple[float, float, float]:
+    """The change of the metric's value, and the lower and upper end of its interval."""
+    value, *ends = (change_of_value(point.metric, drop) for drop in (point.drop, point.drop_low, point.drop_high))
+    return value, min(ends), max(ends)
 
 
 def _strength_of(point: ScanPoint) -> float:

@@ -10,6 +10,7 @@ from studio.gui.labels import set_tone
 from studio.gui.latency_card import LatencyCard
 from studio.gui.text import (
     bytes_text,
+    change_of_value,
     count_text,
     drop_text,
     measurement_text,
@@ -98,7 +99,7 @@ class SummaryBar(QWidget):
             card.detail.setText(status.message)
         elif result is None and expected is not None and preview.previous is not None:
             card.value.setText(_predicted_value(expected, preview.previous))
-            card.detail.setText(f"predicted: {predicted_text(expected.whole)}  ·  measuring …")
+            card.detail.setText(f"predicted: {predicted_text(expected.metric, expected.whole)}  ·  measuring …")
         elif result is None and measuring and preview.previous is not None:
             card.value.setText(_value(preview.previous, changed=True))
             card.detail.setText("before this edit  ·  measuring …")
@@ -126,7 +127,7 @@ def prediction_help(expected: Prediction) -> str:
 def _predicted_value(expected: Prediction, before: Result) -> str:
     """The original's value, and what is expected now."""
     original = before.original or before.metric
-    now = original.value - expected.whole.drop
+    now = original.value + change_of_value(original.name, expected.whole.drop)
     return f"{metric_value(original.name, original.value)} → ≈ {metric_value(original.name, now)}"
 
 

@@ -90,8 +90,8 @@ def measurement_text(measurement: Measurement) -> str:
 def drop_text(drop: Measurement) -> str:
     """What a paired drop does to the value: ``"−0.70 ± 0.30 points"``; a larger error gets a plus sign."""
     half = (drop.high - drop.low) / 2
-    falls = (drop.value > 0) == METRIC_KINDS[drop.name].higher_is_better
-    sign = "" if drop.value == 0 else MINUS if falls else "+"
+    change = change_of_value(drop.name, drop.value)
+    sign = "" if change == 0 else MINUS if change < 0 else "+"
     if drop.name in _PERCENT_METRICS:
         return f"{sign}{abs(drop.value):.2f} ± {half:.2f} points"
     return f"{sign}{abs(drop.value):.3g} ± {half:.2g}"
@@ -101,7 +101,7 @@ def drop_short(drop: Measurement) -> str:
     """A drop without its interval, for narrow columns: ``"−0.70"``; a weight error is none and stays as it is."""
     if drop.name == WEIGHT_ERROR:
         return measurement_text(drop)
-    return signed_points(-drop.value)
+    return signed_change(drop.name, drop.value)
 
 
 def sentence(reason: str) -> str:
@@ -109,20 +109,39 @@ def sentence(reason: str) -> str:
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
-def signed_points(change: float) -> str:
-    """A change in points for narrow columns: ``"−0.70"``, ``"0.00"`` where it rounds to that."""
-    text = f"{change:+.2f}".replace("-", MINUS)
-    return text if abs(change) >= 0.005 else "0.00"
+def change_of_value(metric: str, drop: float) -> float:
+    """What a drop does to the metric's value: it falls, or rises where a lower one is better, as a perplexity."""
+    kind = METRIC_KINDS.get(metric)
+    return -drop if kind is None or kind.higher_is_better else drop
 
 
-def predicted_short(estimate: Estimate) -> str:
-    """A drop that is expected, for narrow columns: ``"≈ −0.70"``."""
-    return f"≈ {signed_points(-estimate.drop)}"
+def in_points(metric: str) -> bool:
+    """Whether changes of the metric are points of a percentage."""
+    return metric in _PERCENT_METRICS
 
 
-def predicted_text(estimate: Estimate) -> str:
-    """A drop that is expected: ``"≈ −0.70 ± 0.30 points"``, ``… or worse`` beyond what was scanned."""
-    return f"{predicted_short(estimate)} ± {estimate.spread:.2f}{' or worse' if estimate.at_least else ''}"
+def change_title(metric: str) -> str:
+    """What an axis of changes is called: ``"change, points"``, ``"change of perplexity"``."""
+    return "change, points" if in_points(metric) else f"change of {metric_name(metric).lower()}"
+
+
+def signed_change(metric: str, drop: float) -> str:
+    """What a drop does to the value, for narrow columns: ``"−0.70"`` points, or ``"+0.031"`` of a perplexity."""
+    change = change_of_value(metric, drop)
+    if metric not in _PERCENT_METRICS:
+        return f"{change:+.3g}".replace("-", MINUS) if change else "0"
+    return f"{change:+.2f}".replace("-", MINUS) if abs(change) >= 0.005 else "0.00"
+
+
+def predicted_short(metric: str, estimate: Estimate) -> str:
+    """A change that is expected, for narrow columns: ``"≈ −0.70"``."""
+    return f"≈ {signed_change(metric, estimate.drop)}"
+
+
+def predicted_text(metric: str, estimate: Estimate) -> str:
+    """A change that is expected: ``"≈ −0.70 ± 0.30"``, ``… or worse`` beyond what was scanned."""
+    spread = f"{estimate.spread:.2f}" if metric in _PERCENT_METRICS else f"{estimate.spread:.2g}"
+    return f"{predicted_short(metric, estimate)} ± {spread}{' or worse' if estimate.at_least else ''}"
 
 
 def points_text(count: int) -> str:

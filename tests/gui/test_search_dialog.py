@@ -5,11 +5,15 @@ from math import log10
 import pytest
 
 from studio.engine.requests import Search
+from studio.evaluation.result import Measurement
+from studio.gui.frontier_plot import FrontierPlot, point_text
 from studio.gui.layer_model import LayerModel
 from studio.gui.main_window import MainWindow
 from studio.gui.search_dialog import SearchDialog
 from studio.gui.settings_panel import SettingsPanel
+from studio.recipe.recipe import Recipe
 from studio.recipe.settings import QuantizeSettings
+from studio.search.outcome import FrontierPoint
 from studio.search.target import Target
 
 
@@ -57,6 +61,19 @@ def test_expected_and_measured_points_are_drawn_apart(dialog):
     assert texts[2] == "16.0 kB   expected about −0.1"
     assert dialog.found.item(2).font().italic()
     assert not dialog.found.item(1).font().italic()
+
+
+def test_a_frontier_of_perplexities_counts_upwards(theme):
+    recipe = Recipe()
+    value = Measurement("perplexity", 2.9, 2.8, 3.0, 64)
+    drop = Measurement("perplexity", 0.2, 0.1, 0.4, 64)
+    measured = FrontierPoint("search", "25 %", recipe, 8000, 900, 0.25, 0.01, 0.1, value, drop)
+    expected = FrontierPoint("search", "50 %", recipe, 16000, 900, 0.5, 0.001, 0.05)
+    plot = FrontierPlot(theme, lambda _point: None)
+    plot.show([measured, expected], measured)
+    assert [list(item.getData()[1]) for item in (plot.measured, plot.expected)] == [[0.2], [0.05]]
+    assert point_text(measured, "perplexity") == "8.0 kB   measured +0.2 ± 0.15"
+    assert point_text(expected, "perplexity") == "16.0 kB   expected about +0.05"
 
 
 def test_a_point_is_taken_as_one_step(dialog, with_files):

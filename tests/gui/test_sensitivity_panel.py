@@ -5,7 +5,7 @@ import pytest
 from studio.gui.layer_model import HEAT_ROLE, LayerModel
 from studio.gui.layer_table import LayerTable
 from studio.gui.selection import Selection
-from studio.gui.sensitivity_panel import SensitivityPanel, curves_of, point_text
+from studio.gui.sensitivity_panel import SensitivityPanel, changes_of, curves_of, point_text
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 from tests.gui.conftest import scan_point, scan_points
 
@@ -132,3 +132,9 @@ def test_a_rank_chosen_by_another_number_has_no_place():
 
 def test_a_point_tells_its_change_with_interval_and_samples():
     assert point_text(scan_points()[2]) == "50 %: −3.00 points (−3.50 … −2.50), 128 samples"
+
+
+def test_a_loss_of_perplexity_is_a_rise():
+    point = scan_points()[2].model_copy(update={"metric": "perplexity"})
+    assert point_text(point) == "50 %: +3 (+2.5 … +3.5), 128 samples"
+    assert changes_of(point) == (3.0, 2.5, 3.5)

@@ -1,3 +1,4 @@
+from studio.evaluation.prediction import Estimate
 from studio.evaluation.result import Measurement
 from studio.gui import text
 from studio.recipe.factorization import Factorization
@@ -27,6 +28,16 @@ def test_a_drop_reads_as_a_change_in_points():
     assert text.drop_text(Measurement("perplexity", 0.7, 0.4, 1.0, 500)) == "+0.7 ± 0.3"
     assert text.drop_short(Measurement("top1", -0.25, -0.5, 0.0, 500)) == "+0.25"
     assert text.drop_short(Measurement("top1", 0.0, -0.5, 0.5, 500)) == "0.00"
+
+
+def test_a_lower_metric_is_better_where_its_drop_is_a_rise():
+    assert text.change_of_value("top1", 0.7) == -0.7
+    assert text.change_of_value("perplexity", 0.7) == 0.7
+    assert text.drop_short(Measurement("perplexity", 0.0312, 0.01, 0.05, 500)) == "+0.0312"
+    assert text.signed_change("perplexity", 0.0) == "0"
+    assert text.predicted_text("perplexity", Estimate(0.0312, 0.004)) == "≈ +0.0312 ± 0.004"
+    assert text.predicted_text("top1", Estimate(0.7, 0.3, at_least=True)) == "≈ −0.70 ± 0.30 or worse"
+    assert [text.change_title(name) for name in ("top1", "perplexity")] == ["change, points", "change of perplexity"]
 
 
 def test_settings_become_one_short_text_a_method():
