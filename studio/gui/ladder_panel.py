@@ -10,7 +10,7 @@ from studio.distillation.settings import DistillSettings
 from studio.evaluation.ladder import RUNGS, Rung
 from studio.evaluation.result import Measurement
 from studio.gui.labels import label, set_tone
-from studio.gui.text import MINUS, duration_text, measurement_text, signed_points
+from studio.gui.text import duration_text, in_points, measurement_text, signed_change
 from studio.session.ladder import RungState
 from studio.session.session import Session
 
@@ -80,16 +80,15 @@ def figures_text(state: RungState) -> str:
         return f"Not measured  ·  {about}"
     parts = [measurement_text(state.metric), _drop_text(state.drop)]
     if state.brought is not None:
-        parts.append(f"brought {signed_points(state.brought)}")
+        parts.append(f"brought {signed_change(state.metric.name, -state.brought)}")
     if state.took is not None:
         parts.append(f"took {_seconds(state.took)}")
     return "  ·  ".join(parts)
 
 
 def _drop_text(drop: Measurement) -> str:
-    half = (drop.high - drop.low) / 2
-    sign = "" if abs(drop.value) < 0.005 else MINUS if drop.value > 0 else "+"
-    return f"{sign}{abs(drop.value):.2f} ± {half:.2f} against the original"
+    half = f"{(drop.high - drop.low) / 2:{'.2f' if in_points(drop.name) else '.2g'}}"
+    return f"{signed_change(drop.name, drop.value)} ± {half} against the original"
 
 
 def _seconds(seconds: float) -> str:
