@@ -34,7 +34,7 @@ class JobRow(QWidget):
         self.cancel.clicked.connect(lambda: jobs.cancel(job))
         self.pause = QPushButton("Pause")
         self.pause.setVisible(job.resumption is not None)
-        self.pause.clicked.connect(lambda: jobs.resume(job) if job.can_resume else jobs.pause(job))
+        self.pause.clicked.connect(lambda: _next(jobs, job))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 2)
         layout.setSpacing(12)
@@ -50,11 +50,13 @@ class JobRow(QWidget):
         job = self.job
         over = f"This job is {_STATES[job.state]}."
         active = job.is_running or job.can_resume
+        again = "Go on with the samples of a step in smaller parts, which takes less memory and gives the same step"
         self.cancel.setEnabled(active)
         self.cancel.setToolTip("Stop this job; the project stays as it is" if active else over)
-        self.pause.setText("Resume" if job.can_resume else "Pause")
-        self.pause.setEnabled(job.can_pause or job.can_resume)
-        self.pause.setToolTip("Stop this job so that it can go on later" if job.can_pause else over)
+        self.pause.setText("Resume" if job.can_resume else "Try smaller" if job.can_retry else "Pause")
+        self.pause.setEnabled(job.can_pause or job.can_resume or job.can_retry)
+        stop = "Stop this job so that it can go on later" if job.can_pause else over
+        self.pause.setToolTip(again if job.can_retry else stop)
         fraction = 1.0 if job.state is JobState.DONE else job.progress.fraction if job.progress else None
         self._bar.setRange(0, 0 if fraction is None and job.is_running else 1000)
         self._bar.setValue(round(1000 * (fraction or 0)))
@@ -89,6 +91,16 @@ class JobsPanel(QScrollArea):
     def _show(self, job: Job) -> None:
         if job.id in self.rows:
             self.rows[job.id].show_job()
+
+
+def _next(jobs: Jobs, job: Job) -> None:
+    """What the button of a job does in its state."""
+    if job.can_retry:
+        jobs.retry(job)
+    elif job.can_resume:
+        jobs.resume(job)
+    else:
+        jobs.pause(job)
 
 
 def job_text(job: Job) -> str:

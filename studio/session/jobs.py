@@ -41,7 +41,9 @@ class Job:
         points: the training curve so far; empty for other kinds.
         outcome: the request's answer once it is done.
         error: why it failed, one line.
+        failure: the error itself.
         resumption: the request that goes on with the job once it was paused, None where that cannot be.
+        retry: the request that takes up a job that failed for want of memory, with less of it; None for others.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Job:
         self.points: list[TrainingPoint] = []
         self.outcome: Any = None
         self.error: str | None = None
+        self.failure: BaseException | None = None
         self.resumption = resumption
+        self.retry: Request[Any] | None = None
         self._done = done
         self._published = published
         self._first: tuple[float, float] | None = None
@@ -98,6 +102,11 @@ class Job:
     def can_resume(self) -> bool:
         """Whether it was paused."""
         return self.state is JobState.PAUSED
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether it failed and may do with less memory."""
+        return self.state is JobState.FAILED and self.retry is not None
 
 
 class Jobs:
@@ -163,6 +172,14 @@ class Jobs:
             self._ask(job, job.resumption)
             self.changed.emit(job)
 
+    def retry(self, job: Job) -> None:
+        """Takes up a job that failed for want of memory, on a new worker with less of it."""
+        if job.can_retry and job.retry is not None:
+            request, job.retry, job.error, job.failure = job.retry, None, None, None
+            job.state = JobState.RUNNING
+            self._ask(job, request)
+            self.changed.emit(job)
+
     def cancel(self, job: Job) -> None:
         """Ends a job at once; what it has not finished is lost, nothing else is."""
         if job.is_running or job.can_resume:
@@ -184,7 +201,7 @@ class Jobs:
             self._end(job, JobState.DONE)
 
         def failed(error: BaseException) -> None:
-            job.error = self._explain(error)
+            job.error, job.failure = self._explain(error), error
             self._end(job, JobState.FAILED)
 
         job._first = None

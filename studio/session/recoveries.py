@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from studio.distillation.folder import forget, is_resumable
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.requests import Distill, Source
-from studio.errors import StudioError
+from studio.errors import MemoryShortError, StudioError
 from studio.files import write_text_atomically
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
@@ -129,9 +129,27 @@ class Recoveries:
         kept = self._kept.get(job.id)
         if kept is None or job.is_running or job.can_resume:
             return
+        if isinstance(job.failure, MemoryShortError) and job.retry is None:
+            job.retry = _in_smaller_parts(job, resume=is_resumable(kept))
+        if job.can_retry:
+            return
         del self._kept[job.id]
         if job.state is not JobState.FAILED or not is_resumable(kept):
             forget(kept)
+
+
+def _in_smaller_parts(job: Job, *, resume: bool) -> Distill | None:
+    """The request of a job with the samples of a step in twice as many parts, None where they are single samples."""
+    request = job.resumption
+    if not isinstance(request, Distill):
+        return None
+    settings = request.settings
+    parts = max(settings.accumulate, *(point.parts for point in job.points[-1:]), 1)
+    if parts >= settings.batch_size:
+        return None
+    smaller = settings.model_copy(update={"accumulate": min(2 * parts, settings.batch_size)})
+    job.resumption = replace(request, settings=smaller)
+    return replace(request, settings=smaller, resume=resume)
 
 
 def _files(project: Project) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLin
 
 from studio.distillation.folder import FILE
 from studio.engine.requests import OpenModel, Preview
-from studio.errors import DataError, EngineStoppedError
+from studio.errors import DataError, EngineStoppedError, MemoryShortError
 from studio.evaluation.sensitivity import Scan
 from studio.gui.app import MainThread
 from studio.gui.commands import NO_MODEL
@@ -157,6 +157,20 @@ def test_a_distillation_is_paused_and_resumed(at_work, session, engine):
     assert panel.pause.text() == "Pause"
     panel.cancel.click()
     assert panel.start.isEnabled()
+
+
+def test_a_distillation_that_memory_was_short_for_is_tried_again_in_smaller_parts(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    engine.hold = True
+    at_work.distill.start.click()
+    row = at_work.jobs.rows[session.jobs.all[-1].id]
+    assert row.pause.text() == "Pause"
+    engine.calls[-1].future.set_exception(MemoryShortError("Memory was short."))
+    assert (row.pause.text(), row.pause.isEnabled(), row.cancel.isEnabled()) == ("Try smaller", True, False)
+    assert "takes less memory" in row.pause.toolTip()
+    row.pause.click()
+    assert engine.asked[-1].settings.accumulate == 2
+    assert row.pause.text() == "Pause"
 
 
 def test_an_interrupted_distillation_is_offered_and_goes_on(at_work, session, engine):

@@ -8,7 +8,7 @@ import pytest
 from studio.distillation.folder import FILE
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.requests import Distill
-from studio.errors import StudioError
+from studio.errors import MemoryShortError, StudioError
 from studio.progress import Cancelled
 from studio.recipe.settings import PruneSettings
 from studio.session.jobs import JobState
@@ -124,3 +124,33 @@ def test_a_failed_run_is_kept_only_where_it_can_go_on(opened: Session, engines: 
     assert folder.exists() is checkpoint
     assert opened.project is not None
     assert (opened.recoveries.interrupted(opened.project) is not None) is checkpoint
+
+
+def test_a_run_that_memory_was_short_for_is_offered_again_in_smaller_parts(opened: Session, engines: list[Any]):
+    job, asked, folder = distil(opened, engines)
+    asked.publish(TrainingPoint(10, 20, 0.5, 1.2, 0.01, None, 3.0, parts=4))
+    asked.fail(MemoryShortError("short"))
+    assert (job.state, job.can_retry, job.error, folder.exists()) == (JobState.FAILED, True, "short", True)
+
+    opened.jobs.retry(job)
+
+    second = engines[-1].of(Distill)[0].request
+    assert (second.resume, second.checkpoints, second.settings.accumulate) == (True, str(folder), 8)
+    assert second.settings.batch_size == asked.request.settings.batch_size
+    assert (job.state, job.can_retry, job.error) == (JobState.RUNNING, False, None)
+    engines[-1].of(Distill)[0].answer(OUTCOME)
+    assert (job.state, folder.exists()) == (JobState.DONE, False)
+
+
+def test_without_a_checkpoint_it_begins_anew_and_single_samples_cannot_be_parted(opened: Session, engines: list[Any]):
+    job, asked, folder = distil(opened, engines)
+    (folder / FILE).unlink()
+    asked.fail(MemoryShortError("short"))
+    opened.jobs.retry(job)
+    again = engines[-1].of(Distill)[0]
+    assert (again.request.resume, again.request.settings.accumulate) == (False, 2)
+
+    again.publish(TrainingPoint(10, 20, 0.5, 1.2, 0.01, None, 3.0, parts=128))
+    again.fail(MemoryShortError("short"))
+    assert (job.state, job.can_retry) == (JobState.FAILED, False)
+    assert not folder.exists()
