@@ -1,6 +1,6 @@
 """``python -m studio``: the window, or a command when one is named."""
 
-from studio.cli import main
+from studio.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

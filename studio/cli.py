@@ -40,6 +40,7 @@ from studio.cli_recover import recover
 from studio.cli_scan import scan
 from studio.cli_search import search
 from studio.console import (
+    keep_output_for_answers,
     out,
     plain_layer,
     plain_metric,
@@ -259,6 +260,12 @@ cli.command()(search)
 for command in cli.registered_commands:
     if command.callback is not None and takes_model(command.callback):
         command.callback = trusting(command.callback)
+
+
+def run() -> None:
+    """The program's entry: the command line in a process of its own."""
+    keep_output_for_answers()
+    main()
 
 
 def main() -> None:

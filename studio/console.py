@@ -4,6 +4,7 @@ Progress goes to standard error, and only while a person may be watching.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,17 @@ from studio.progress import Progress, Report
 
 errors = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
+
+
+def keep_output_for_answers() -> None:
+    """Has what libraries print on their own (the solver of searches does) go to standard error from now on.
+
+    Standard output is for one JSON object or one table; native code knows it only by its number.
+    """
+    sys.stdout.flush()
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(ours, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 
 
 def say(text: str) -> None:

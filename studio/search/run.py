@@ -19,7 +19,7 @@ from studio.search.uniform import uniform_recipes
 FORESEEN = 16
 
 #: Recipes that are measured for the budget itself: the best by the additive model, and swaps of it.
-TRIED = 4
+TRIED = 6
 
 #: Budgets beside the target, as shares of it, that are measured too.
 BESIDE = (0.8, 1.25, 1.6)
@@ -81,7 +81,7 @@ class _Search:
         if self._model.solve(limit) is None:
             raise self._unreachable()
         self._foresee()
-        best = min((self._points.measured(point) for point in self._alternatives(limit)), key=lambda one: one.rank)
+        best = min((self._points.measured(point) for point in self._alternatives(limit)), key=lambda one: one.nearness)
         uniform = self._uniform(limit)
         for share in BESIDE:
             beside = self._model.solve(share * limit) if share * limit < self._model.most else None

@@ -1,11 +1,14 @@
 """Searching with distortions that really add up, and with ones that do not."""
 
+from dataclasses import replace
+
 import pytest
 
 from studio.errors import SearchError
+from studio.evaluation.result import Result
 from studio.evaluation.sensitivity import Scan
 from studio.models.layer import ModelInfo
-from studio.progress import Cancelled, Progress
+from studio.progress import Cancelled, Progress, Report
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
 from studio.search.model import AdditiveModel
@@ -70,6 +73,19 @@ def test_a_layer_that_minds_more_in_company_is_swapped(info: ModelInfo, scan: Sc
     found = search(problem(info, "size", 0.1), scan, measure)
     assert found.best.recipe != first.recipe
     assert measure.distortion(found.best.recipe) < measure.distortion(first.recipe)
+
+
+def test_a_few_lucky_samples_do_not_choose_among_recipes_alike(info: ModelInfo, scan: Scan, measure: Additive):
+    def lucky(recipe: Recipe, report: Report) -> Result:
+        result = measure(recipe, report)
+        # of the search's own recipes, the later one is measured the more samples it happens to get right
+        luck = 5.0 * len(measure.asked) if recipe.default.is_empty else 0.0
+        assert result.drop is not None
+        return replace(result, drop=replace(result.drop, value=result.drop.value - luck))
+
+    task = problem(info, "size", 0.125)
+    found = search(task, scan, lucky)
+    assert found.best.recipe == search(task, scan, measure).best.recipe
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("macs", 0.6), ("nonzeros", 0.4)])
