@@ -44,7 +44,7 @@ class LatencyCard(Card):
         found, settings = latencies.current(project), self._session.preferences.latency
         self.show_progress(latencies.measuring, latencies.progress)
         shown = found or latencies.previous
-        self.value.setText(_value(shown) if shown is not None else "–")
+        self.value.setText(_value(shown) if shown is not None else "not measured")
         if "time" in project.info.lacks:
             self.detail.setText(sentence(project.info.lacks["time"]))
         elif latencies.measuring:
@@ -54,7 +54,7 @@ class LatencyCard(Card):
         elif found is not None:
             self.detail.setText(f"{faster_text(found.faster)}  ·  {_conditions(found)}")
         else:
-            self.detail.setText("before this edit" if shown is not None else f"not measured  ·  {_setting(settings)}")
+            self.detail.setText("before this edit" if shown is not None else _setting(settings))
         set_tone(self.value, "" if found is not None else "stale")
         set_tone(self.detail, "bad" if latencies.failure else "")
         self.setToolTip(latency_help(shown) if shown is not None else "")

@@ -1,7 +1,7 @@
 """The numbers at the top, original against current: size, measured accuracy and latency, and what is going on."""
 
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QToolButton, QWidget
 
 from studio.evaluation.prediction import Prediction
 from studio.evaluation.result import WEIGHT_ERROR, Result
@@ -45,7 +45,7 @@ class SummaryBar(QWidget):
         self.size_card = Card("Size", 190)
         self.accuracy = Card("Accuracy", 250)
         self.latency = LatencyCard(session, measure_latency)
-        self.operations = Card("Operations", 96)
+        self.operations = Card("Operations", 110)
         self._lay_out(actions)
         session.changed.connect(self._show)
         session.preview.changed.connect(self._show)
@@ -59,8 +59,12 @@ class SummaryBar(QWidget):
         layout.addWidget(self.accuracy, 4)
         layout.addWidget(self.latency, 3)
         layout.addWidget(self.operations, 2)
-        for action in actions:
-            layout.addWidget(_button(action, "primary" if action is actions[-1] else "button"))
+        buttons = QGridLayout()  # two rows: the numbers need the width
+        buttons.setSpacing(4)
+        for number, action in enumerate(actions):
+            button = _button(action, "primary" if action is actions[-1] else "button")
+            buttons.addWidget(button, *divmod(number, (len(actions) + 1) // 2))
+        layout.addLayout(buttons)
 
     def _show(self) -> None:
         if self._session.project is None:
@@ -169,6 +173,6 @@ def _button(action: QAction, role: str) -> QToolButton:
     button = QToolButton()
     button.setDefaultAction(action)
     button.setProperty("role", role)
-    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-    button.setMinimumHeight(32)
+    button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    button.setMinimumHeight(30)
     return button

@@ -1,5 +1,7 @@
 """How numbers read in the window: bytes, counts, percents, metrics and settings as short English text."""
 
+import math
+
 from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.prediction import Estimate
 from studio.evaluation.result import WEIGHT_ERROR, Measurement
@@ -94,7 +96,10 @@ def drop_text(drop: Measurement) -> str:
     sign = "" if change == 0 else MINUS if change < 0 else "+"
     if drop.name in _PERCENT_METRICS:
         return f"{sign}{abs(drop.value):.2f} ± {half:.2f} points"
-    return f"{sign}{abs(drop.value):.3g} ± {half:.2g}"
+    if not 0 < half < math.inf:
+        return f"{sign}{abs(drop.value):.3g} ± {half:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(half)))  # the value to the digits that its interval leaves it
+    return f"{sign}{abs(drop.value):.{digits}f} ± {half:.{digits}f}"
 
 
 def drop_short(drop: Measurement) -> str:
@@ -175,9 +180,9 @@ def timing_text(timing: Timing) -> str:
 
 
 def faster_text(faster: Ratio) -> str:
-    """How fast beside the original: ``"1.80× faster"``; as fast where the interval leaves that open."""
+    """How fast beside the original: ``"1.80× faster"``; equally fast where the interval leaves that open."""
     if faster.low <= 1 <= faster.high:
-        return "as fast as the original"
+        return "equally fast"
     return f"{faster.value:.2f}× faster" if faster.value > 1 else f"{1 / faster.value:.2f}× slower"
 
 

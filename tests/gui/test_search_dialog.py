@@ -72,7 +72,7 @@ def test_a_frontier_of_perplexities_counts_upwards(theme):
     plot = FrontierPlot(theme, lambda _point: None)
     plot.show([measured, expected], measured)
     assert [list(item.getData()[1]) for item in (plot.measured, plot.expected)] == [[0.2], [0.05]]
-    assert point_text(measured, "perplexity") == "8.0 kB   measured +0.2 ± 0.15"
+    assert point_text(measured, "perplexity") == "8.0 kB   measured +0.20 ± 0.15"
     assert point_text(expected, "perplexity") == "16.0 kB   expected about +0.05"
 
 

@@ -25,7 +25,7 @@ def test_a_ratio_says_smaller_or_larger():
 
 def test_a_drop_reads_as_a_change_in_points():
     assert text.drop_text(Measurement("top1", 0.7, 0.4, 1.0, 500)) == "−0.70 ± 0.30 points"
-    assert text.drop_text(Measurement("perplexity", 0.7, 0.4, 1.0, 500)) == "+0.7 ± 0.3"
+    assert text.drop_text(Measurement("perplexity", 0.7, 0.4, 1.0, 500)) == "+0.70 ± 0.30"
     assert text.drop_short(Measurement("top1", -0.25, -0.5, 0.0, 500)) == "+0.25"
     assert text.drop_short(Measurement("top1", 0.0, -0.5, 0.5, 500)) == "0.00"
 
