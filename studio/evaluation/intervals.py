@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
+from scipy.special import betaincinv
 
 from studio.evaluation.arrays import Array
 
@@ -27,10 +28,14 @@ _APART = 1e-9
 def proportion_interval(right: int, count: int) -> tuple[float, float]:
     """Exact interval (0..1) of a share, from the binomial distribution.
 
-    C. Clopper and E. Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934) 404-413.
+    C. Clopper and E. Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934) 404-413. Its ends are
+    quantiles of beta distributions; the roots of the binomial's tails are the same, found three hundred times slower,
+    which a scan feels.
     """
-    interval = stats.binomtest(right, count).proportion_ci(CONFIDENCE, method="exact")
-    return float(interval.low), float(interval.high)
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(right, count - right + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, count - right, 1 - tail)) if right < count else 1.0
+    return low, high
 
 
 def paired_drop_interval(broken: int, fixed: int, count: int) -> tuple[float, float]:

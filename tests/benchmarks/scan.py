@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("../shared/data"), help="the benchmark data")
     parser.add_argument("--layers", default="*", help="glob of the layers to scan")
     parser.add_argument("--threads", type=int, help="torch threads; as many as the window's engine otherwise")
+    parser.add_argument("--ceiling", action="store_true", help="scan other samples too: how far exact drops agree")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 2) - 1))
     with TemporaryDirectory() as name:
@@ -110,6 +111,8 @@ def main() -> None:
         seconds, exact = timed(request)
         racing, raced = timed(replace(request, racing=True, keep=str(folder / "raced.json")))
         full, same = in_full(request, exact)
+        other = replace(request, seed=1, keep=str(folder / "other.json"))
+        ceiling = timed(other)[1] if arguments.ceiling else None
     count = len(exact.points)
     table = Table("", "seconds", "faster", "samples", title=f"{count} points, {torch.get_num_threads()} threads")
     table.add_row("full evaluations", f"{full:.1f}", "1×", str(SAMPLES))
@@ -121,6 +124,11 @@ def main() -> None:
     out.print(f"scan and full evaluations give the same values: {'yes' if same else 'NO'}")
     drops, distortions = agreement(exact, raced, "drop"), agreement(exact, raced, "distortion")
     out.print(f"Spearman of racing and exact: drops {drops}, distortion of outputs {distortions}")
+    if ceiling is not None:
+        drops, distortions = agreement(exact, ceiling, "drop"), agreement(exact, ceiling, "distortion")
+        out.print(
+            f"Spearman of exact scans of two draws of samples: drops {drops}, distortion of outputs {distortions}"
+        )
 
 
 if __name__ == "__main__":
