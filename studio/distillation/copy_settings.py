@@ -1,5 +1,6 @@
 """How a smaller copy of a model is made: torch-free values."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,3 +32,18 @@ class CopySettings(Settings):
         json_schema_extra={"labels": {"new": "new", "original": "taken over"}},
     )
     seed: Annotated[int, Field(ge=0)] = Field(default=0, title="Seed", description="Fixes the random weights.")
+
+
+@dataclass(frozen=True)
+class CopySize:
+    """How large a copy would be.
+
+    Attributes:
+        parameters: weights and biases of all layers.
+        macs: multiply-accumulate operations for one sample.
+        notes: what cannot be made smaller and why, a line each.
+    """
+
+    parameters: int
+    macs: int
+    notes: tuple[str, ...]

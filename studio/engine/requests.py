@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from studio.analysis.views import Spectrum, WeightView
-from studio.distillation.copy_settings import CopySettings
+from studio.distillation.copy_settings import CopySettings, CopySize
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.description import DataDescription
@@ -264,6 +264,15 @@ class MakeCopy(Request[tuple[str, ...]]):
     model: str
     settings: CopySettings
     out: str
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class PredictCopy(Request[CopySize]):
+    """Tells how large a copy would be without writing it; attributes as of `MakeCopy`."""
+
+    model: str
+    settings: CopySettings
     skeleton: str | None = None
 
 

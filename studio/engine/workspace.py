@@ -18,6 +18,7 @@ from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
+from studio.distillation.copy_settings import CopySize
 from studio.distillation.settings import DistillOutcome
 from studio.engine.channel_gradients import ChannelGradients
 from studio.engine.channel_steps import narrowed_further
@@ -36,6 +37,7 @@ from studio.engine.requests import (
     MeasureExportSize,
     MeasureLatency,
     OpenModel,
+    PredictCopy,
     Preview,
     Request,
     ScanLayers,
@@ -48,7 +50,7 @@ from studio.engine.requests import (
     ViewWeights,
 )
 from studio.engine.searching import answer_search
-from studio.engine.students import make_copy
+from studio.engine.students import answer_copy
 from studio.engine.timings import time_table, uniform, written, written_original
 from studio.engine.training import Lessons, assisted, distilled, recipes_of
 from studio.evaluation.batches import Batches
@@ -231,8 +233,8 @@ class Workspace:
         assisted(*self._lessons(request.distill, report))
 
     @_answer.register
-    def _(self, request: MakeCopy, report: Report, _publish: Publish) -> tuple[str, ...]:
-        return make_copy(self._model(request.model, request.skeleton, report), request.settings, Path(request.out))
+    def _(self, request: MakeCopy | PredictCopy, report: Report, _publish: Publish) -> tuple[str, ...] | CopySize:
+        return answer_copy(request, self._model(request.model, request.skeleton, report))
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:

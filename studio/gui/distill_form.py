@@ -34,7 +34,7 @@ class DistillForm(QScrollArea):
         self.fold.setAccessibleName("More settings of the distillation")
         self.fold.toggled.connect(self._unfold)
         self._page = QWidget()
-        layout = QVBoxLayout(self._page)
+        layout = self._layout = QVBoxLayout(self._page)
         layout.setContentsMargins(0, 0, 12, 0)
         layout.addWidget(self._grid([editor for editor in self.editors.values() if not editor.spec.more]))
         layout.addWidget(self.fold)
@@ -51,6 +51,10 @@ class DistillForm(QScrollArea):
     def settings(self) -> DistillSettings:
         """What is shown, as one value."""
         return DistillSettings(**{name: self._value(name) for name in self.editors})
+
+    def lead_with(self, widget: QWidget) -> None:
+        """Places `widget` above the fields; it scrolls with them."""
+        self._layout.insertWidget(0, widget)
 
     def sizeHint(self) -> QSize:
         """All fields without scrolling, if there is room."""

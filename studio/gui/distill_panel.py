@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from studio.distillation.settings import DistillSettings
 from studio.gui.distill_curves import DistillCurves
@@ -11,6 +11,7 @@ from studio.gui.fields import FieldSpec, field_specs
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
 from studio.gui.ladder_panel import LadderPanel
+from studio.gui.student_section import COMPRESSED, COPY, FILE, StudentSection
 from studio.gui.text import sentence
 from studio.gui.theme import Theme
 from studio.session.jobs import Job, JobState
@@ -20,8 +21,8 @@ from studio.session.session import Change, Session
 from studio.session.variants import Variant
 
 _HOW = (
-    "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; "
-    "the best weights become a variant, and one undo takes them back."
+    "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; the best weights become a "
+    "variant, and one undo takes them back. A student of its own becomes a model to open."
 )
 
 #: Index of the page with the curves.
@@ -88,7 +89,9 @@ class DistillPanel(QWidget):
         self._past: TrainedRun | None = None
         self._interrupted: SavedRun | None = None
         self.form = DistillForm()
-        self.ladder = LadderPanel(session, self.form.settings, lambda: self._why_not(self._job))
+        self.student = StudentSection(session)
+        self.form.lead_with(self.student)
+        self.ladder = LadderPanel(session, self.form.settings, lambda: self._why_not(self._job, COMPRESSED))
         self.curves = DistillCurves(theme)
         self.pages = QTabWidget()
         self.offer = InterruptedRun()
@@ -104,7 +107,8 @@ class DistillPanel(QWidget):
         self.start.clicked.connect(self._start)
         self.pause.clicked.connect(self._pause_or_resume)
         self.cancel.clicked.connect(self._cancel)
-        self.ladder.distil.connect(self._start)
+        self.ladder.distil.connect(self._start_own)
+        self.student.changed.connect(self._show)
         self.offer.go_on.clicked.connect(self._go_on)
         self.offer.discard.clicked.connect(self._discard)
         self._lay_out()
@@ -119,10 +123,14 @@ class DistillPanel(QWidget):
         column = QVBoxLayout(settings)
         column.addWidget(label(_HOW, "detail", wrap=True))
         column.addWidget(self.form, 1)
+        scrolled = QScrollArea()  # where the window is low, curves scroll instead of lying on each other
+        scrolled.setWidget(self.curves)
+        scrolled.setWidgetResizable(True)
+        scrolled.setFrameShape(QFrame.Shape.NoFrame)
         curves = QVBoxLayout(progress)
-        for widget in (self._state, self.told, self._hint, self.curves):
+        for widget in (self._state, self.told, self._hint):
             curves.addWidget(widget)
-        curves.setStretch(3, 1)
+        curves.addWidget(scrolled, 1)
         for page in (ladder, column, curves):
             page.setContentsMargins(8, 8, 8, 8)
         self.pages.addTab(rungs, "Ladder")
@@ -153,6 +161,15 @@ class DistillPanel(QWidget):
         self._show()
 
     def _start(self) -> None:
+        settings, students, project = self.form.settings(), self._session.students, self._session.project
+        if project is not None and self.student.kind == COPY:
+            students.teach_copy(project, self.student.copy_settings(settings.seed), settings, self._show_newest)
+        elif project is not None and self.student.kind == FILE:
+            self._show_newest(students.teach(project, self.student.path, settings))
+        else:
+            self._start_own()
+
+    def _start_own(self) -> None:
         self._show_newest(self._session.distill(self.form.settings()))
 
     def _pause_or_resume(self) -> None:
@@ -180,6 +197,7 @@ class DistillPanel(QWidget):
     def _renew(self, change: Change) -> None:
         if "model" in change.kinds:
             self._past = None
+            self.student.renew()
             self._look_for_interrupted()
         self._show()
 
@@ -197,9 +215,9 @@ class DistillPanel(QWidget):
     def _show(self) -> None:
         job = self._job
         active = job is not None and (job.is_running or job.can_resume)
-        reason = self._why_not(job)
+        reason = self._why_not(job, self.student.kind)
         self.start.setEnabled(not reason)
-        self.start.setToolTip(reason or "Train the compressed model in the background")
+        self.start.setToolTip(reason or "Train the student in the background")
         self._reason.setText(reason)
         self._reason.setVisible(bool(reason))
         self.cancel.setEnabled(active)
@@ -234,7 +252,7 @@ class DistillPanel(QWidget):
         else:
             self.pause.setToolTip("Nothing is being distilled.")
 
-    def _why_not(self, job: Job | None) -> str:
+    def _why_not(self, job: Job | None, student: int) -> str:
         project = self._session.project
         if project is None:
             return "Open a model first."
@@ -246,4 +264,6 @@ class DistillPanel(QWidget):
             return "A distillation is paused: resume or cancel it first."
         if project.train is None:
             return "Choose training data first (File › Training data …)."
+        if student != COMPRESSED:
+            return self.student.why_not()
         return "" if project.changed_layers() else "Compress at least one layer first: there is nothing to recover yet."

@@ -36,6 +36,7 @@ from studio.gui.variants_panel import VariantsPanel
 from studio.gui.view_commands import PAGES, view_commands
 from studio.resources import Sample
 from studio.session.jobs import Job, JobState
+from studio.session.project import Project
 from studio.session.session import Change, Session
 
 NO_NETWORK = (
@@ -141,6 +142,7 @@ class MainWindow(QMainWindow):
         session.changed.connect(self._follow)
         session.notice.connect(self.notice.show_message)
         session.opening.connect(self._show_opening)
+        session.students.written.connect(self._offer_student)
         session.trust.needed.connect(self._ask_for_trust)
         session.network_missing.connect(self._offer_skeleton)
         session.jobs.added.connect(self._show_jobs)
@@ -215,6 +217,11 @@ class MainWindow(QMainWindow):
         """Offers to choose the network of weights that came alone."""
         choose = partial(self.commands.choose_skeleton, checkpoint)
         self.notice.offer(NO_NETWORK.format(name=Path(checkpoint).name), "Choose the network …", choose)
+
+    def _offer_student(self, path: str, project: Project, found: str) -> None:
+        """Offers a student that has learnt as a model of its own, with the data of its teacher."""
+        test, train = (data.path if data is not None else None for data in (project.test, project.train))
+        self.notice.offer(found, "Open it", lambda: self._session.open_model(path, test=test, train=train))
 
     def _show_jobs(self, _job: Job) -> None:
         self.bottom.setCurrentWidget(self.jobs)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from psygnal import Signal
 from pydantic import ValidationError
 
 from studio.distillation.folder import forget, is_resumable
@@ -39,6 +40,13 @@ class SavedRun(Settings):
     evaluation: str | None = None
     settings: DistillSettings
     folder: str
+    teacher: str | None = None
+    teacher_skeleton: str | None = None
+
+    @property
+    def taught_by(self) -> tuple[str, str | None]:
+        """The open model that it belongs to: the teacher, which is the model's own original unless another is named."""
+        return (self.teacher, self.teacher_skeleton) if self.teacher else (self.model, self.skeleton)
 
 
 class Recoveries:
@@ -49,7 +57,12 @@ class Recoveries:
         jobs: where they run.
         threads: torch threads of a run; None for all cores.
         finished: receives the project that a run began with, and the run once it is done.
+
+    Attributes:
+        taught: emitted with the project, the saved run and the outcome once a student of its own has learnt.
     """
+
+    taught = Signal(Project, SavedRun, DistillOutcome)
 
     def __init__(self, folder: Path, jobs: Jobs, threads: int | None, finished: Finished) -> None:
         self._folder = folder
@@ -59,8 +72,20 @@ class Recoveries:
         self._kept: dict[int, Path] = {}
         jobs.changed.connect(self._follow)
 
-    def start(self, project: Project, settings: DistillSettings) -> Job:
-        """Trains the present choice of `project` towards its original.
+    def new_folder(self) -> Path:
+        """A folder for a run, which is removed when the run is over."""
+        return self._folder / "training" / uuid4().hex
+
+    def start(
+        self, project: Project, settings: DistillSettings, student: str | None = None, folder: Path | None = None
+    ) -> Job:
+        """Trains the present choice of `project`, or another model, towards its original.
+
+        Args:
+            project: what is open.
+            settings: how to train.
+            student: path of the other model.
+            folder: of `new_folder`, where something is in it already.
 
         Raises:
             StudioError: there is no training data, or the model cannot be trained.
@@ -68,7 +93,7 @@ class Recoveries:
         project.info.require("train")
         if project.train is None:
             raise StudioError("Choose training data first: distillation needs samples to learn from.")
-        source = project.source()
+        source = project.source() if student is None else Source(student, Recipe())
         saved = SavedRun(
             model=source.model,
             skeleton=source.skeleton,
@@ -78,8 +103,11 @@ class Recoveries:
             train=project.train.path,
             evaluation=project.test.path if project.test else None,
             settings=settings,
-            folder=str(self._folder / "training" / uuid4().hex),
+            folder=str(folder or self.new_folder()),
         )
+        if student is not None:
+            info = project.info
+            saved = saved.model_copy(update={"teacher": info.path, "teacher_skeleton": info.skeleton})
         return self._run(project, saved, resume=False)
 
     def interrupted(self, project: Project) -> SavedRun | None:
@@ -87,7 +115,7 @@ class Recoveries:
         files = sorted(self._folder.glob(f"training/*/{_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
         free = [file for file in files if file.parent not in self._kept.values() and is_resumable(file.parent)]
         runs = filter(None, map(_read, free))
-        return next((run for run in runs if (run.model, run.skeleton) == _files(project)), None)
+        return next((run for run in runs if run.taught_by == (project.info.path, project.info.skeleton)), None)
 
     def resume(self, project: Project, saved: SavedRun) -> Job:
         """Goes on with a run that was interrupted."""
@@ -111,18 +139,30 @@ class Recoveries:
             self._threads,
             str(kept),
             resume,
+            saved.teacher,
+            saved.teacher_skeleton,
         )
-        resumption = replace(request, resume=True)
 
         def done(outcome: DistillOutcome) -> None:
-            points = next((job.points for job in self._jobs.all if job.resumption is resumption), [])
-            run = TrainedRun(recipe=saved.recipe, settings=saved.settings, outcome=outcome, points=tuple(points))
-            self._finished(project, run)
+            if saved.teacher is not None:
+                self.taught.emit(project, saved, outcome)
+                return
+            job, asked = self._last_of(kept)
+            points = tuple(job.points)
+            self._finished(
+                project, TrainedRun(recipe=saved.recipe, settings=asked.settings, outcome=outcome, points=points)
+            )
 
-        job = self._jobs.start("distill", f"Distil {Path(saved.model).name}", request, done, resumption)
+        title = f"Distil {Path(saved.model).name}"
+        job = self._jobs.start("distill", title, request, done, replace(request, resume=True))
         self._kept[job.id] = kept
         self._follow(job)  # it may be over already
         return job
+
+    def _last_of(self, kept: Path) -> tuple[Job, Distill]:
+        """The job that a folder was kept for last, with what it was asked: a retry asks for smaller parts."""
+        asked = ((job, job.resumption) for job in reversed(self._jobs.all))
+        return next((job, it) for job, it in asked if isinstance(it, Distill) and it.checkpoints == str(kept))
 
     def _follow(self, job: Job) -> None:
         """Forgets what is kept of a run that is over; a run that failed can go on from its last checkpoint."""
@@ -150,10 +190,6 @@ def _in_smaller_parts(job: Job, *, resume: bool) -> Distill | None:
     smaller = settings.model_copy(update={"accumulate": min(2 * parts, settings.batch_size)})
     job.resumption = replace(request, settings=smaller)
     return replace(request, settings=smaller, resume=resume)
-
-
-def _files(project: Project) -> tuple[str, str | None]:
-    return project.info.path, project.info.skeleton
 
 
 def _read(file: Path) -> SavedRun | None:

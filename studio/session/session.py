@@ -40,6 +40,7 @@ from studio.session.recoveries import Recoveries
 from studio.session.runs import KeptRuns, TrainedRun
 from studio.session.scans import Scans
 from studio.session.searches import Searches
+from studio.session.students import Students
 from studio.session.trust import Trust
 from studio.session.variants import Variant, Variants
 
@@ -96,6 +97,7 @@ class Session:
         self.latencies = Latencies(self._asker, self._explain)
         self.jobs = Jobs(engines, dispatch, explain)
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
+        self.students = Students(folder / "students", self._asker, self.jobs, self.recoveries, self._fail)
         self.scans = Scans(folder, self.jobs)
         self.searches = Searches(self.scans, self.jobs, self._choose)
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
@@ -331,10 +333,9 @@ class Session:
 
     def _distilled(self, project: Project, run: TrainedRun) -> None:
         """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
-        here, weights = project is self.project, run.outcome.weights
+        here, weights, name = project is self.project, run.outcome.weights, Path(project.info.path).name
         run = self._runs.keep(project.info, run.model_copy(update={"bytes": self._size() if here else 0}))
         if not here:
-            name = Path(project.info.path).name
             self.notice.emit(f"The distillation of {name}, which is no longer open, left its weights in {weights}")
             return
         self.variants.add_run(run)
