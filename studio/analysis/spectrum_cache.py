@@ -14,7 +14,7 @@ from studio.analysis.views import Array, Spectrum
 from studio.files import write_atomically
 
 #: Raised when the same weights would give other values than before.
-_VERSION = 1
+_VERSION = 2
 
 
 def remembered_spectrum(matrix: Tensor, folder: Path | None = None) -> Spectrum:

@@ -26,6 +26,22 @@ def test_singular_values_below_the_reach_of_a_gram_matrix_are_exact():
     np.testing.assert_allclose(found, values, rtol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(700, 128), (128, 700), (9000, 130)])
+def test_long_matrices_in_single_precision_are_as_exact_as_their_smallest_value_lets_them(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    assert np.abs(spectrum(matrix).singular_values - exact).max() <= 1e-6 * exact[0]
+
+
+def test_a_value_too_small_for_single_precision_is_found_all_the_same():
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(300, 128, dtype=torch.float64, generator=generator))[0]
+    right = torch.linalg.qr(torch.randn(128, 128, dtype=torch.float64, generator=generator))[0]
+    matrix = (left @ torch.diag(torch.logspace(0, -5, 128, dtype=torch.float64)) @ right.T).float()
+    exact = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    np.testing.assert_allclose(spectrum(matrix).singular_values, exact, rtol=1e-4)
+
+
 def test_a_matrix_of_zeros_has_zero_singular_values():
     assert not spectrum(torch.zeros(4, 20)).singular_values.any()
 
