@@ -21,7 +21,7 @@ from studio import __version__
 from studio.analysis.views import Spectrum
 from studio.cli_data import data as guess_data
 from studio.cli_distill import distill
-from studio.cli_engine import ask, cost_of, new_engine, source_of, takes_model, trusting
+from studio.cli_engine import ask, built_in, cost_of, new_engine, source_of, takes_model, trusting
 from studio.cli_latency import WithLatency, latency, latency_of
 from studio.cli_options import (
     Calibration,
@@ -66,7 +66,6 @@ from studio.errors import RecipeError, StudioError, did_you_mean
 from studio.evaluation.feasibility import feasibility
 from studio.evaluation.result import Measurement, Result
 from studio.progress import Cancelled
-from studio.resources import samples as built_in_samples
 
 cli = typer.Typer(
     name="studio",
@@ -89,7 +88,7 @@ def version(
 @cli.command()
 def app(
     model: Annotated[str | None, typer.Argument(help="A model to open.")] = None,
-    sample: Annotated[str | None, typer.Option(help="A built-in sample to open, such as digits.")] = None,
+    sample: Annotated[str | None, typer.Option(help="A built-in sample to open: digits or text.")] = None,
     skeleton: Skeleton = None,
 ) -> None:
     """Open the window."""
@@ -99,8 +98,8 @@ def app(
         raise StudioError("--skeleton: name the checkpoint too, whose weights the network takes.")
     if skeleton is not None and not Path(skeleton).exists():
         raise StudioError(f"--skeleton: there is no file '{skeleton}'.")
-    if sample is not None and sample not in built_in_samples():
-        raise StudioError(f"--sample: there is no '{sample}'; there is {', '.join(built_in_samples())}.")
+    if sample is not None:
+        built_in(sample)
     if not _has_display():
         raise StudioError("There is no display to open a window on. `studio demo` and the other commands need none.")
     raise typer.Exit(import_module("studio.gui.app").run(model=model, sample=sample, skeleton=skeleton))
@@ -241,10 +240,11 @@ def export(
 @cli.command()
 def demo(
     folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Where the results go.")] = "studio-demo",
+    sample: Annotated[str, typer.Option(help="The built-in sample: digits or text.")] = "digits",
     as_json: Json = False,
 ) -> None:
-    """Do the whole main job on the built-in sample: compress, distil briefly, export, verify, screenshot."""
-    steps = import_module("studio.demo").run(new_engine(), Path(folder), progress_bar)
+    """Do the whole main job on a built-in sample: compress, distil briefly, export, verify, screenshot."""
+    steps = import_module("studio.demo").run(new_engine(), built_in(sample), Path(folder), progress_bar)
     plain = {"steps": steps, "out": folder}
     print_answer(plain, as_json, lambda: print_steps(steps, folder))
 

@@ -21,6 +21,7 @@ from studio.recipe.cost import ModelCost, model_cost
 from studio.recipe.factorization import Factorization
 from studio.recipe.files import load_recipe
 from studio.recipe.recipe import Recipe
+from studio.resources import Sample, samples
 
 Answer = TypeVar("Answer")
 
@@ -29,6 +30,18 @@ def new_engine() -> Engine:
     """The engine in this process, imported only now so that ``studio --help`` is quick."""
     engine: Engine = import_module("studio.engine.inline").InlineEngine()
     return engine
+
+
+def built_in(name: str) -> Sample:
+    """The built-in sample of that name.
+
+    Raises:
+        StudioError: there is none.
+    """
+    known = samples()
+    if name not in known:
+        raise StudioError(f"--sample: there is no '{name}'; there is {', '.join(known)}.")
+    return known[name]
 
 
 def ask(engine: Engine, request: Request[Answer], *, stop_in_order: bool = False) -> Answer:

@@ -1,4 +1,4 @@
-"""The whole main job on the built-in sample, without a window: what ``studio demo`` does."""
+"""The whole main job on a built-in sample, without a window: what ``studio demo`` does."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,18 +11,20 @@ from studio.engine.door import Engine
 from studio.engine.requests import Distill, Export, OpenModel, Preview, Request, Source
 from studio.progress import Report
 from studio.recipe.files import load_recipe, save_recipe
-from studio.resources import resource, samples
+from studio.resources import Sample
 
 Answer = TypeVar("Answer")
 ProgressBar = Callable[[], AbstractContextManager[Report]]
 
 
-def run(engine: Engine, folder: Path, progress_bar: ProgressBar) -> list[dict[str, Any]]:
+def run(engine: Engine, sample: Sample, folder: Path, progress_bar: ProgressBar) -> list[dict[str, Any]]:
     """Opens, compresses, distils, exports and verifies the sample, and takes a picture of the window.
 
     Args:
         engine: answers the requests.
-        folder: receives ``digits.recipe.yaml``, ``digits.onnx`` and ``window.png``; made when missing.
+        sample: model and data, with a ``demo.recipe.yaml`` beside the model.
+        folder: receives the recipe, the exported model and ``window.png``, the first two under the sample's name; made
+            when missing.
         progress_bar: shows the progress of one request.
 
     Returns:
@@ -37,18 +39,18 @@ def run(engine: Engine, folder: Path, progress_bar: ProgressBar) -> list[dict[st
             return engine.start(request, report=report).result()
 
     folder.mkdir(parents=True, exist_ok=True)
-    sample = samples()["digits"]
     model, test, train = str(sample.model), str(sample.test), str(sample.train)
-    recipe = load_recipe(resource("samples/digits/demo.recipe.yaml"))
-    save_recipe(recipe, folder / "digits.recipe.yaml")
+    recipe = load_recipe(sample.model.with_name("demo.recipe.yaml"))
+    recipe_file = folder / f"{sample.name}.recipe.yaml"
+    save_recipe(recipe, recipe_file)
 
     info = ask(OpenModel(model))
     source = Source(model, recipe, None, train)
     compressed = ask(Preview(source, test))
     outcome = ask(Distill(source, train, test, DistillSettings(epochs=1), str(folder)))
     distilled = Source(model, recipe, outcome.weights, train)
-    report = ask(Export(distilled, str(folder / "digits.onnx"), test))
-    picture = import_module("studio.gui.screenshot").take(sample, folder / "digits.recipe.yaml", folder / "window.png")
+    report = ask(Export(distilled, str(folder / f"{sample.name}.onnx"), test))
+    picture = import_module("studio.gui.screenshot").take(sample, recipe_file, folder / "window.png")
     return [
         {"step": "open", "model": model, "layers": len(info.layers), "bytes": info.bytes},
         {

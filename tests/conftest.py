@@ -25,6 +25,12 @@ def digits() -> Sample:
     return samples()["digits"]
 
 
+@pytest.fixture(scope="session")
+def text_sample() -> Sample:
+    """The second built-in sample: a transformer that continues text, with chapters it has not seen."""
+    return samples()["text"]
+
+
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the nodes that replays run."""

@@ -1,4 +1,4 @@
-"""The files that come with the program are found, and the built-in sample keeps its promises."""
+"""The files that come with the program are found, and the built-in samples keep their promises."""
 
 from pathlib import Path
 
@@ -41,6 +41,38 @@ def test_the_sample_stays_small_and_says_whose_data_it_is(digits: Sample):
     folder = digits.model.parent
     assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) <= 3_000_000
     assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE-data.md").read_text(encoding="utf-8")
+
+
+def windows(sample: Sample, form: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the text in windows ``[samples, 128]``, and of what comes next."""
+    fields = yaml.safe_load(form.read_text(encoding="utf-8"))
+    text = (form.parent / fields["source"]).read_text(encoding="utf-8")
+    ids = np.array([fields["vocabulary"].index(character) for character in text])
+    count = (len(ids) - 1) // 128
+    return ids[: count * 128].reshape(count, 128), ids[1 : count * 128 + 1].reshape(count, 128)
+
+
+def test_the_text_sample_knows_more_than_counting_six_letters_does(text_sample: Sample):
+    rows, wanted = windows(text_sample, text_sample.test)
+    logits = onnxruntime.InferenceSession(text_sample.model).run(None, {"characters": rows[:96]})[0].astype(np.float64)
+    chances = logits - np.log(np.exp(logits).sum(2, keepdims=True))
+    surprise = -np.take_along_axis(chances, wanted[:96, :, None], 2).mean()
+    assert rows.shape == (448, 128)
+    assert 2.0 < np.exp(surprise) < 2.9964  # 6-grams (Witten-Bell) over all the text it was trained on reach 2.9964
+
+
+def test_the_text_sample_stays_small_and_says_whose_text_it_is(text_sample: Sample):
+    folder = text_sample.model.parent
+    assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) <= 3_000_000
+    assert "public domain" in (folder / "LICENSE-data.md").read_text(encoding="utf-8")
+
+
+def test_no_chapter_set_aside_is_among_those_to_train_on(text_sample: Sample):
+    test, train = (
+        form.with_name(f"{form.name.removesuffix('.data.yaml')}.txt").read_text(encoding="utf-8").splitlines()
+        for form in (text_sample.test, text_sample.train)
+    )
+    assert {line for line in test if len(line) > 150}.isdisjoint(train)
 
 
 def test_an_installed_program_finds_its_files_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -102,7 +102,7 @@ def test_evaluate_measures_the_model_and_a_recipe_beside_the_original(answer: An
     assert plain["metric"]["name"] == "top1"
     assert plain["metric"]["samples"] == 1000
     assert plain["metric"]["low"] < plain["metric"]["value"] < plain["metric"]["high"]
-    four = recipe(tmp_path, "default: {quantize: {weight_bits: 4}}\noptions: {fit: layer}\n")
+    four = recipe(tmp_path, "default: {quantize: {weight_bits: 4}}\noptions: {fit: layer, calibration_samples: 8}\n")
     chosen = answer("evaluate", digits.model, "--data", digits.test, "--recipe", four, "--calibration", digits.train)
     assert chosen["original"]["metric"]["value"] == plain["metric"]["value"]
     assert chosen["bytes"] < plain["bytes"]
@@ -112,7 +112,7 @@ def test_compress_writes_a_file_that_keeps_its_promises(answer: Any, digits: Sam
     four = recipe(
         tmp_path,
         "default: {quantize: {weight_bits: 4, granularity: group, group_size: 16}}\n"
-        "layers: {stem: {keep: true}}\noptions: {fit: layer}\n",
+        "layers: {stem: {keep: true}}\noptions: {fit: layer, calibration_samples: 8}\n",
     )
     out = tmp_path / "small.onnx"
     arguments = ("--recipe", four, "--data", digits.test, "--calibration", digits.train, "--out", out)
@@ -478,3 +478,30 @@ def test_a_search_for_nothing_possible_is_one_clear_line(studio: Run, digits: Sa
     assert status == 2
     assert message in err
     assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_the_demonstration_takes_the_sample_that_is_named(answer, studio, monkeypatch, text_sample):
+    taken: list[str] = []
+    monkeypatch.setattr("studio.demo.run", lambda _engine, sample, *_rest: taken.append(sample.name) or [])
+    answer("demo", "--sample", "text")
+    answer("demo")
+    assert taken == ["text", "digits"]
+    status, _, err = studio("demo", "--sample", "txt")
+    assert (status, err.strip()) == (2, "error: --sample: there is no 'txt'; there is digits, text.")
+
+
+def test_four_bits_in_groups_of_a_transformer_are_exported_as_previewed(answer, text_sample, tmp_path):
+    four = "studio: 1\nlayers:\n  blocks.2.*: {quantize: {weight_bits: 4, granularity: group, group_size: 32}}\n"
+    options = "options: {fit: layer, calibration_samples: 8}\n"
+    plain = answer(
+        "compress", text_sample.model, "--recipe", recipe(tmp_path, four + options),
+        "--data", text_sample.test, "--samples", 8, "--calibration", text_sample.train,
+        "--out", tmp_path / "small.onnx",
+    )  # fmt: skip
+    metric = plain["metric"]
+    assert metric["name"] == "perplexity"
+    assert metric["before"] < metric["preview"] < 1.1 * metric["before"]
+    assert metric["exported"] == pytest.approx(metric["preview"], abs=1e-3)
+    assert plain["verified"]
+    assert plain["bytes"]["after"] == pytest.approx(plain["bytes"]["predicted"], rel=0.005)
+    assert plain["bytes"]["after"] < 0.75 * plain["bytes"]["before"]  # a third of the weights at some 5 bits
