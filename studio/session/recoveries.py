@@ -59,10 +59,10 @@ class Recoveries:
         finished: receives the project that a run began with, and the run once it is done.
 
     Attributes:
-        taught: emitted with the project, the saved run and the outcome once a student of its own has learnt.
+        taught: emitted with the project, the run as it was saved and as it ended, once a student of its own has learnt.
     """
 
-    taught = Signal(Project, SavedRun, DistillOutcome)
+    taught = Signal(Project, SavedRun, TrainedRun)
 
     def __init__(self, folder: Path, jobs: Jobs, threads: int | None, finished: Finished) -> None:
         self._folder = folder
@@ -144,14 +144,15 @@ class Recoveries:
         )
 
         def done(outcome: DistillOutcome) -> None:
-            if saved.teacher is not None:
-                self.taught.emit(project, saved, outcome)
-                return
             job, asked = self._last_of(kept)
-            points = tuple(job.points)
-            self._finished(
-                project, TrainedRun(recipe=saved.recipe, settings=asked.settings, outcome=outcome, points=points)
+            points, taught = tuple(job.points), saved.teacher is not None
+            run = TrainedRun(
+                recipe=saved.recipe, settings=asked.settings, outcome=outcome, points=points, written=taught
             )
+            if taught:
+                self.taught.emit(project, saved, run)
+            else:
+                self._finished(project, run)
 
         title = f"Distil {Path(saved.model).name}"
         job = self._jobs.start("distill", title, request, done, replace(request, resume=True))

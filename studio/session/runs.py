@@ -29,6 +29,7 @@ class TrainedRun(Settings):
         outcome: what it gave.
         points: its curves.
         bytes: predicted size of its file, 0 where that was not known.
+        written: whether it became a model of its own, which holds what it has learnt.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")  # a loss may be anything
@@ -39,6 +40,7 @@ class TrainedRun(Settings):
     outcome: DistillOutcome
     points: tuple[TrainingPoint, ...]
     bytes: int = 0
+    written: bool = False
 
     @property
     def name(self) -> str:
@@ -48,7 +50,7 @@ class TrainedRun(Settings):
     @property
     def choice(self) -> Choice:
         """The recipe on the trained weights."""
-        return Choice(self.recipe, self.outcome.weights)
+        return Choice(self.recipe, None if self.written else self.outcome.weights)
 
     @property
     def found(self) -> str:
@@ -75,20 +77,21 @@ class KeptRuns:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, info: ModelInfo, run: TrainedRun) -> TrainedRun:
-        """Saves a run of a model with its number, which is returned with it."""
-        known = self._read(info)
+    def keep(self, fingerprint: str, run: TrainedRun) -> TrainedRun:
+        """Saves a run of the model with this fingerprint, and returns it with its number."""
+        known = self._read(fingerprint)
         run = run.model_copy(update={"number": known[-1].number + 1 if known else 1})
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self._file(info), _File(runs=(*known, run)[-_LONGEST:]).model_dump_json())
+        write_text_atomically(self._file(fingerprint), _File(runs=(*known, run)[-_LONGEST:]).model_dump_json())
         return run
 
     def of(self, info: ModelInfo) -> list[TrainedRun]:
         """The runs of a model whose weights are still there, oldest first."""
-        return [run for run in self._read(info) if Path(run.outcome.weights).exists()]
+        runs = self._read(info.fingerprint)
+        return [run for run in runs if run.written or Path(run.outcome.weights).exists()]
 
-    def _read(self, info: ModelInfo) -> tuple[TrainedRun, ...]:
-        path = self._file(info)
+    def _read(self, fingerprint: str) -> tuple[TrainedRun, ...]:
+        path = self._file(fingerprint)
         if not path.exists():
             return ()
         try:
@@ -97,5 +100,5 @@ class KeptRuns:
             log.warning("%s cannot be read, its runs are not shown: %s", path, error)
             return ()
 
-    def _file(self, info: ModelInfo) -> Path:
-        return self._folder / f"{info.fingerprint}.json"
+    def _file(self, fingerprint: str) -> Path:
+        return self._folder / f"{fingerprint}.json"

@@ -96,14 +96,14 @@ class Session:
         self.drops = LayerDrops(self._asker)
         self.latencies = Latencies(self._asker, self._explain)
         self.jobs = Jobs(engines, dispatch, explain)
+        self._runs = KeptRuns(folder / "runs")
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
-        self.students = Students(folder / "students", self._asker, self.jobs, self.recoveries, self._fail)
+        self.students = Students(folder / "students", self._asker, self.jobs, self.recoveries, self._runs, self._fail)
         self.scans = Scans(folder, self.jobs)
         self.searches = Searches(self.scans, self.jobs, self._choose)
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
         self.variants = Variants()
-        self._runs = KeptRuns(folder / "runs")
         self.trust = Trust(self, self._asker, folder / "trusted")
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
@@ -334,7 +334,7 @@ class Session:
     def _distilled(self, project: Project, run: TrainedRun) -> None:
         """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
         here, weights, name = project is self.project, run.outcome.weights, Path(project.info.path).name
-        run = self._runs.keep(project.info, run.model_copy(update={"bytes": self._size() if here else 0}))
+        run = self._runs.keep(project.info.fingerprint, run.model_copy(update={"bytes": self._size() if here else 0}))
         if not here:
             self.notice.emit(f"The distillation of {name}, which is no longer open, left its weights in {weights}")
             return

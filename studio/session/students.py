@@ -1,13 +1,14 @@
 """Students of their own: a smaller copy of the open model or another file, taught by it and written as a model."""
 
 from collections.abc import Callable
+from hashlib import file_digest
 from itertools import count
 from pathlib import Path
 
 from psygnal import Signal
 
 from studio.distillation.copy_settings import CopySettings, CopySize
-from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.distillation.settings import DistillSettings
 from studio.engine.door import Call
 from studio.engine.requests import Export, MakeCopy, PredictCopy, Source
 from studio.errors import StudioError
@@ -17,6 +18,7 @@ from studio.session.asking import Asker
 from studio.session.jobs import Job, Jobs
 from studio.session.project import Project
 from studio.session.recoveries import Recoveries, SavedRun
+from studio.session.runs import KeptRuns, TrainedRun
 
 #: Bytes of a weight: copies are written in float32.
 _BYTES = 4
@@ -32,6 +34,7 @@ class Students:
         asker: of the interactive engine.
         jobs: where students are written.
         recoveries: where they are taught.
+        runs: where their curves are kept, to be there when they are opened.
         failed: is told why a copy could not be made.
 
     Attributes:
@@ -51,12 +54,14 @@ class Students:
         asker: Asker,
         jobs: Jobs,
         recoveries: Recoveries,
+        runs: KeptRuns,
         failed: Callable[[BaseException], None],
     ) -> None:
         self._folder = folder
         self._asker = asker
         self._jobs = jobs
         self._recoveries = recoveries
+        self._runs = runs
         self._failed = failed
         self._looking: Call[CopySize] | None = None
         self.size: CopySize | None = None
@@ -125,18 +130,21 @@ class Students:
         self.making = making
         self.changed.emit()
 
-    def _write(self, project: Project, saved: SavedRun, outcome: DistillOutcome) -> None:
+    def _write(self, project: Project, saved: SavedRun, run: TrainedRun) -> None:
         """Writes a student with what it has learnt; a copy leaves the folder of its run, which goes with the run."""
         self._folder.mkdir(parents=True, exist_ok=True)
         out, student = self._free(project), Path(saved.model)
         copied = student.parent == Path(saved.folder)
         if copied:
             student = student.replace(out.with_suffix(".untaught.onnx"))
+        outcome = run.outcome
         found = f"The student has learnt: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}."
 
         def done(report: ExportReport) -> None:
             if copied:
                 student.unlink(missing_ok=True)
+            with Path(report.out).open("rb") as file:
+                self._runs.keep(file_digest(file, "sha256").hexdigest(), run.model_copy(update={"bytes": report.after}))
             told = f"{found} {outcome.warning}".strip()
             self.written.emit(report.out, project, told)
 

@@ -196,6 +196,8 @@ def answer(request: Request[Any]) -> object:
     if isinstance(request, Preview):
         return result(changed=bool(request.source.recipe.layers), fit=request.source.recipe.options.fit)
     if isinstance(request, Export):
+        if "-student-" in request.out:  # whose bytes are read again
+            Path(request.out).touch()
         top1 = Measurement("top1", 97.6, 96.5, 98.4, SAMPLES)
         original = Measurement("top1", 98.4, 97.4, 99.0, SAMPLES)
         return ExportReport(request.out, "onnx", 31_476, 9_120, 9_131, 2.4e-6, 17.2, original, top1, top1, True)

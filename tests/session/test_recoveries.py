@@ -140,6 +140,9 @@ def test_a_run_that_memory_was_short_for_is_offered_again_in_smaller_parts(opene
     assert (job.state, job.can_retry, job.error) == (JobState.RUNNING, False, None)
     engines[-1].of(Distill)[0].answer(OUTCOME)
     assert (job.state, folder.exists()) == (JobState.DONE, False)
+    run = opened.variants.all[-1].run
+    assert run is not None
+    assert ([point.step for point in run.points], run.settings.accumulate) == ([10], 8)
 
 
 def test_without_a_checkpoint_it_begins_anew_and_single_samples_cannot_be_parted(opened: Session, engines: list[Any]):

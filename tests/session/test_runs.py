@@ -84,7 +84,10 @@ def test_a_file_of_runs_that_is_damaged_is_passed_over_and_names_its_version(
 def test_losses_that_are_no_numbers_survive_the_file(info: Any, tmp_path: Path):
     kept = KeptRuns(tmp_path)
     points = tuple(replace(POINTS[0], loss=loss) for loss in (nan, inf))
-    kept.keep(info, TrainedRun(recipe=Recipe(), settings=DistillSettings(), outcome=outcome(tmp_path), points=points))
+    kept.keep(
+        info.fingerprint,
+        TrainedRun(recipe=Recipe(), settings=DistillSettings(), outcome=outcome(tmp_path), points=points),
+    )
     first, second = kept.of(info)[0].points
     assert isnan(first.loss)
     assert second.loss == inf

@@ -1,14 +1,18 @@
 """Students of their own: looked at, taught by the open model, written, and gone on with after a crash."""
 
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from studio.distillation.copy_settings import CopySettings, CopySize
 from studio.distillation.folder import FILE
-from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.requests import Distill, Export, MakeCopy, PredictCopy
 from studio.errors import TrainingError
 from studio.session.jobs import Job
+from studio.session.project import Choice
+from studio.session.runs import KeptRuns
 from studio.session.session import Session
 
 HALF = CopySettings(width=0.5)
@@ -19,7 +23,8 @@ class Report:
     """As much of an export's report as is read."""
 
     def __init__(self, out: str) -> None:
-        self.out = out
+        self.out, self.after = out, 4321
+        Path(out).write_bytes(b"a model")
 
 
 def taught(opened: Session, engines: list[Any]) -> tuple[Job, Any, list[Any]]:
@@ -55,8 +60,11 @@ def test_what_cannot_be_copied_says_why(opened: Session, engines: list[Any]):
     assert (opened.students.size, opened.students.error) == (None, "width: all layers keep their shape.")
 
 
-def test_a_copy_is_made_taught_by_the_open_model_and_written(opened: Session, engines: list[Any], tmp_path: Path):
+def test_a_copy_is_made_taught_by_the_open_model_and_written(
+    opened: Session, engines: list[Any], info: Any, tmp_path: Path
+):
     _, asked, written = taught(opened, engines)
+    asked.publish(TrainingPoint(10, 20, 0.5, 1.2, 0.01, None, 3.0))
     request = asked.request
     assert (request.teacher, request.source.recipe.layers) == (opened.project.info.path, {})
     assert (request.train, request.evaluation) == ("train.data.yaml", "test.data.yaml")
@@ -70,6 +78,9 @@ def test_a_copy_is_made_taught_by_the_open_model_and_written(opened: Session, en
         (str(tmp_path / "studio/students/model-student-1.onnx"), "The student has learnt: top1 10.00 → 85.00.")
     ]
     assert not untaught.exists()
+    student = replace(info, fingerprint=sha256(b"a model").hexdigest())
+    (kept,) = KeptRuns(tmp_path / "studio" / "runs").of(student)
+    assert (kept.choice, kept.bytes, [point.step for point in kept.points]) == (Choice(), 4321, [10])
     assert len(opened.variants.all) == 1  # the open model is what it was
     assert opened.project.weights is None
 
