@@ -27,6 +27,7 @@ class RungCard(QFrame):
     def __init__(self, rung: Rung) -> None:
         super().__init__()
         self.rung = rung
+        self._shown: tuple[RungState, bool, str] | None = None
         self.setProperty("role", "card")
         self.title = label(rung.title, "heading")
         self.mark = label("", "detail")
@@ -57,6 +58,9 @@ class RungCard(QFrame):
             suggested: whether it is the one to take next.
             busy: why it cannot be taken just now; empty where it can.
         """
+        if self._shown == (state, suggested, busy):
+            return
+        self._shown = (state, suggested, busy)
         again = state.holds and not state.rung.trains
         self.mark.setText("holds now" if state.holds else "suggested" if suggested else "")
         set_tone(self.mark, "good" if suggested and not state.holds else "")

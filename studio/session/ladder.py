@@ -16,7 +16,7 @@ from studio.session.preview import PreviewLane, PreviewState
 from studio.session.project import Choice, Project
 
 #: Measurements remembered, the newest of each choice.
-_LONGEST = 64
+_LONGEST = 32
 
 #: A step passes the teacher forward once and the student forward and back, which is twice as dear as forward.
 _PASSES = 4
@@ -169,7 +169,9 @@ class Ladder:
 
     def _of(self, project: Project, choice: Choice) -> Measured | None:
         data = project.test.path if project.test else None
-        return next((old for old in self._measured if (old.choice, old.data) == (choice, data)), None)
+        options = choice.recipe.options
+        alike = (old for old in reversed(self._measured) if old.data == data and old.choice.recipe.options == options)
+        return next((old for old in alike if old.choice == choice), None)
 
     def _expected(self, project: Project, rung: Rung, training: DistillSettings) -> float | None:
         """Seconds, from how long fits of the kind took last, or steps of training; None where neither is known."""
