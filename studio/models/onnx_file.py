@@ -23,6 +23,7 @@ from studio.models.onnx_layers import LAYERS
 from studio.models.onnx_names import scopes
 from studio.models.onnx_nodes import Operator, ValueType
 from studio.models.onnx_operators import OPERATORS
+from studio.models.onnx_recurrent import RECURRENT
 from studio.models.onnx_resize import RESIZING
 from studio.models.onnx_shaping import SHAPING
 from studio.models.onnx_sizes import SIZES, computes_sizes
@@ -30,7 +31,7 @@ from studio.models.onnx_types import DTYPES, STORED_DTYPES, input_dtype, type_na
 
 HANDLERS: dict[str, Handler] = {
     kind: handler
-    for table in (OPERATORS, SHAPING, ACTIVATIONS, RESIZING, LAYERS)
+    for table in (OPERATORS, SHAPING, ACTIVATIONS, RESIZING, LAYERS, RECURRENT)
     for kind, handler in table.handlers.items()
 }
 _DEFAULT_DOMAINS = ("", "ai.onnx")
