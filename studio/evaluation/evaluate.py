@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from studio.evaluation.arrays import Array, Indices
+from studio.evaluation.intervals import ratio_spread
 from studio.evaluation.metrics import METRICS, Metric
 from studio.evaluation.predict import Forgetful, HasOutputs, Predict, torch_predict
 from studio.evaluation.random_input import DEFAULT_COUNT, RandomInput
@@ -160,8 +161,8 @@ class _Tally:
         self._fit = fit
         self._scores: list[Tensor] = []
         self._original: list[Tensor] = []
-        self._signal: float | None = None
-        self._noise = 0.0
+        self._signal: list[Tensor] = []
+        self._noise: list[Tensor] = []
         self.count = 0
 
     def add(self, output: Tensor, original: Tensor | None, labels: Tensor | None) -> None:
@@ -173,21 +174,23 @@ class _Tally:
         elif original is not None:
             self._scores.append(self._metric.score(output, original))
         if original is not None:
-            self._signal = (self._signal or 0.0) + float(original.double().square().sum())
-            self._noise += float((output.double() - original.double()).square().sum())
+            self._signal.append(_energies(original.double()))
+            self._noise.append(_energies(output.double() - original.double()))
         self.count += len(output)
 
     def result(self) -> Result:
         """What has been measured so far."""
         scores = torch.cat(self._scores).numpy()
         original = torch.cat(self._original).numpy() if self._original else None
+        signal, noise = (torch.cat(parts).numpy() if parts else None for parts in (self._signal, self._noise))
         return Result(
             metric=_measurement(self._metric, scores),
             original=None if original is None else _measurement(self._metric, original),
             drop=None if original is None else _drop(self._metric, scores, original),
             total=self._total,
             labelled=self._labelled,
-            sqnr_db=None if self._signal is None else _sqnr_db(self._signal, self._noise),
+            sqnr_db=None if signal is None or noise is None else _sqnr_db(float(signal.sum()), float(noise.sum())),
+            distortion_spread=None if signal is None or noise is None else ratio_spread(noise, signal),
             fit=self._fit,
         )
 
@@ -210,6 +213,11 @@ def _sqnr_db(signal: float, noise: float) -> float:
     if not math.isfinite(noise) or (signal == 0 and noise > 0):
         return -math.inf
     return 10 * math.log10(signal / noise) if noise > 0 else math.inf
+
+
+def _energies(values: Tensor) -> Tensor:
+    """Sums of squares, sample by sample ``[batch]``."""
+    return values.square().reshape(len(values), -1).sum(1)
 
 
 def _bounds(total: int, blocks: Sequence[int]) -> list[int]:

@@ -69,6 +69,23 @@ def paired_drop_interval(broken: int, fixed: int, count: int) -> tuple[float, fl
     return low, high
 
 
+def ratio_spread(noise: Array, signal: Array) -> float:
+    """Half the interval of ``Σ noise / Σ signal`` over samples ``[samples]``, as a share of the ratio.
+
+    It is that of a ratio estimator (W. Cochran, Sampling Techniques, 3rd edition, 1977, §2.11): the samples' residuals
+    ``noise − ratio · signal`` tell how far it is off. Infinite below two samples and for what is not finite, 0 where
+    there is no noise.
+    """
+    count, total = len(noise), float(noise.sum())
+    if count < 2 or not math.isfinite(total):
+        return math.inf
+    if total == 0:
+        return 0.0
+    residuals = noise - signal * (total / signal.sum()) if signal.any() else noise
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return z * math.sqrt(float(np.square(residuals).sum()) * count / (count - 1)) / total
+
+
 def bootstrap_interval(sums: Array, value: Callable[[Array], Array]) -> tuple[float, float]:
     """Percentile interval of a value that follows from sums over the samples; unbounded below two samples.
 

@@ -47,6 +47,8 @@ class Result:
             equal outputs, minus infinity where outputs are not finite, None without a reference.
         fit: which fit of the compressed layers was measured: ``layer`` or ``sequential``.
         factors: how the layers with a rank were split, by name.
+        distortion_spread: half the 95 % interval of the outputs' distortion (`distortion_of`), as a share of it; None
+            without a reference.
     """
 
     metric: Measurement
@@ -57,6 +59,7 @@ class Result:
     sqnr_db: float | None = None
     fit: str = "layer"
     factors: Mapping[str, Factorization] = field(default_factory=dict)
+    distortion_spread: float | None = None
 
     @property
     def finished(self) -> bool:

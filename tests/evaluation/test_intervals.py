@@ -1,5 +1,6 @@
 """Intervals against brute force over every possible outcome."""
 
+import math
 from itertools import product
 from math import comb, factorial
 
@@ -7,7 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studio.evaluation.intervals import bootstrap_interval, median_interval, paired_drop_interval, proportion_interval
+from studio.evaluation.intervals import (
+    bootstrap_interval,
+    median_interval,
+    paired_drop_interval,
+    proportion_interval,
+    ratio_spread,
+)
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (7, 10), (10, 10), (112, 128)])
@@ -131,3 +138,15 @@ def test_a_median_s_interval_reaches_from_one_ordered_value_to_its_opposite(coun
 
 def test_five_values_do_not_hold_a_median_with_confidence() -> None:
     assert median_interval(np.arange(5.0)) == (-np.inf, np.inf)
+
+
+def test_the_spread_of_a_ratio_is_that_of_its_residuals():
+    noise, signal = np.array([1.0, 2.0, 3.0, 2.0]), np.array([10.0, 20.0, 20.0, 30.0])  # a ratio of 0.1
+    expected = 1.959964 * math.sqrt(4 / 3 * (0.0**2 + 0.0**2 + 1.0**2 + 1.0**2)) / 8.0
+    assert ratio_spread(noise, signal) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_ratio_without_noise_is_exact_and_one_that_is_not_finite_is_unknown():
+    assert ratio_spread(np.zeros(3), np.ones(3)) == 0.0
+    assert ratio_spread(np.array([1.0, np.inf]), np.ones(2)) == math.inf
+    assert ratio_spread(np.ones(1), np.ones(1)) == math.inf

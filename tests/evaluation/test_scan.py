@@ -9,7 +9,7 @@ from studio.engine.requests import Preview, ScanLayers, Source
 from studio.engine.workspace import Workspace
 from studio.errors import DataError, RecipeError
 from studio.evaluation.candidates import candidates, left_out
-from studio.evaluation.racing import NARROW, RELATIVE, is_decided
+from studio.evaluation.racing import NARROW, PLACED, RELATIVE, is_decided
 from studio.evaluation.result import Measurement, Result
 from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, save_scan
 from studio.models.open import open_model
@@ -94,9 +94,14 @@ def result(value: float, half: float, name: str = "top1") -> Result:
 
 def test_narrow_and_hopeless_drops_are_decided_and_others_are_not():
     assert is_decided(result(0.0, 1.0))
-    assert not is_decided(result(2.0, 3.0))
+    assert not is_decided(result(2.0, 3.5))
     assert is_decided(result(40.0, 8.0))
     assert not is_decided(result(0.5, 0.4, "mse"))
+
+
+def test_a_candidate_whose_place_the_distortion_does_not_tell_is_not_decided():
+    assert is_decided(replace(result(0.0, 1.0), distortion_spread=PLACED))
+    assert not is_decided(replace(result(0.0, 1.0), distortion_spread=1.1 * PLACED))
 
 
 def test_a_saved_scan_is_read_as_it_was(exact: Scan, tmp_path: Path):
