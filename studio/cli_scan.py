@@ -22,6 +22,9 @@ def scan(
     racing: Annotated[
         bool, typer.Option("--racing/--exact", help="Stop each candidate once its interval decides, or measure all.")
     ] = True,
+    activations: Annotated[
+        bool, typer.Option("--activations", help="Also round each layer's activations alone, its weights as they are.")
+    ] = False,
     recipe: RecipePath = None,
     skeleton: Skeleton = None,
     samples: Samples = None,
@@ -33,7 +36,7 @@ def scan(
     source, _info = source_of(engine, model, skeleton, recipe, data, calibration)
     if calibration is None and recipe is None:
         say(f"note: the first samples of {data} calibrate and also measure; give --calibration to keep them apart.")
-    request = ScanLayers(source, data, samples, seed, layers, racing, out_path)
+    request = ScanLayers(source, data, samples, seed, layers, racing, out_path, activations=activations)
     found = ask(engine, request, stop_in_order=True)
     plain = {
         "points": [point.model_dump(mode="json", exclude_none=True) for point in found.points],

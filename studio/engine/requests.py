@@ -175,6 +175,7 @@ class ScanLayers(Request[Scan]):
         racing: whether candidates stop once their interval decides; off, all are measured on all samples.
         keep: path of the file that points are kept in as they come; a scan of the same kind in it is continued.
         skip: names of layers that are not scanned.
+        activations: also round the activations of each layer alone; their ranges are learnt from the calibration.
     """
 
     source: Source
@@ -185,6 +186,7 @@ class ScanLayers(Request[Scan]):
     racing: bool = True
     keep: str | None = None
     skip: frozenset[str] = frozenset()
+    activations: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a scan tries on every layer: a few strengths of each method, torch-free."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -26,12 +26,17 @@ class Candidate:
     settings: LayerSettings
 
 
-def candidates(info: ModelInfo, pattern: str = "*") -> list[Candidate]:
+def candidates(
+    info: ModelInfo, pattern: str = "*", activations: bool = False, skip: Collection[str] = ()
+) -> list[Candidate]:
     """What is tried, in the order in which it is cheapest to measure: the last layers first, mildest settings first.
 
     Args:
         info: the model.
         pattern: glob of the layers.
+        activations: also round what each layer reads and gives to 8 bits, its weights left as they are. Beside the
+            points of its weights alone it tells which of the two a layer minds, and so what may help it.
+        skip: names of layers that are left out.
 
     Raises:
         RecipeError: no layer matches.
@@ -39,7 +44,7 @@ def candidates(info: ModelInfo, pattern: str = "*") -> list[Candidate]:
     layers = [layer for layer in info.layers if fnmatchcase(layer.name, pattern)]
     if not layers:
         raise RecipeError(f"--layers: the pattern '{pattern}' matches no layer of the model.")
-    return [candidate for layer in reversed(layers) for candidate in _of(layer)]
+    return [candidate for layer in reversed(layers) if layer.name not in skip for candidate in _of(layer, activations)]
 
 
 def left_out(info: ModelInfo) -> dict[str, dict[str, str]]:
@@ -51,7 +56,10 @@ def left_out(info: ModelInfo) -> dict[str, dict[str, str]]:
     return {name: why for name, why in reasons.items() if why}
 
 
-def _of(layer: Layer) -> Iterator[Candidate]:
+def _of(layer: Layer, activations: bool) -> Iterator[Candidate]:
+    if activations and layer.allows("activations"):
+        quantize = QuantizeSettings(weight_bits=16, activation_bits=8)
+        yield Candidate(layer, "activations", "8 bit", LayerSettings(quantize=quantize))
     if layer.allows("quantize"):
         for bits in WEIGHT_BITS:
             quantize = QuantizeSettings.model_validate({"weight_bits": bits})

@@ -17,7 +17,7 @@ class ScanPoint(Settings):
 
     Attributes:
         layer: its name.
-        method: ``quantize``, ``prune`` or ``rank``.
+        method: ``quantize`` (of the weights alone), ``prune``, ``rank``, or ``activations`` (of these alone).
         setting: the strength in words, such as ``4 bit`` or ``50 %``.
         settings: the same as a recipe has it.
         bytes: of the layer in the exported file.

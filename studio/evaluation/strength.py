@@ -12,6 +12,9 @@ HARMLESS = {"quantize": -16.0, "prune": 0.0, "rank": -1.0}
 
 def strength(method: str, settings: LayerSettings) -> float | None:
     """A number that grows with what a method takes away; None where it is not used, or is set by another number."""
+    if method == "activations":
+        bits = settings.quantize.activation_bits if settings.quantize is not None else None
+        return None if bits is None else -float(bits)
     if method == "quantize":
         return None if settings.quantize is None else -float(settings.quantize.weight_bits)
     if method == "prune":

@@ -22,7 +22,8 @@ from studio.session.session import Change, Session
 
 #: Methods in the order of their curves, each in words and with the name of its colour.
 _METHODS = {
-    "quantize": ("bits", "compressed"),
+    "quantize": ("bits of weights", "compressed"),
+    "activations": ("bits of activations", "original"),
     "prune": ("sparsity", "energy"),
     "rank": ("weights kept by rank", "good"),
 }
@@ -107,9 +108,8 @@ class SensitivityPanel(QWidget):
         project = self._session.project
         if project is None or project.settings(point.layer).keep:
             return
-        setting = getattr(point.settings, point.method)
         text = f"Set {_METHODS[point.method][0]} of {point.layer} to {point.setting}"
-        self._session.edit_layers([point.layer], text, **{point.method: setting})
+        self._session.edit_layers([point.layer], text, **_edit_of(point, project.settings(point.layer)))
         self._session.finish_edit()
 
     def _lay_out(self) -> None:
@@ -276,6 +276,18 @@ def changes_of(point: ScanPoint) -> tuple[float, float, float]:
     """The change of the metric's value, and the lower and upper end of its interval."""
     value, *ends = (change_of_value(point.metric, drop) for drop in (point.drop, point.drop_low, point.drop_high))
     return value, min(ends), max(ends)
+
+
+def _edit_of(point: ScanPoint, now: LayerSettings) -> dict[str, Any]:
+    """What a point sets of a layer: weights' and activations' bits stand together, and each leaves the other."""
+    chosen = point.settings.quantize
+    if point.method not in ("quantize", "activations") or chosen is None:
+        return {point.method: getattr(point.settings, point.method)}
+    if now.quantize is None:
+        return {"quantize": chosen}
+    weights, activations = (chosen, now.quantize) if point.method == "quantize" else (now.quantize, chosen)
+    rounded = {field: getattr(activations, field) for field in ("activation_bits", "activation_range")}
+    return {"quantize": weights.model_copy(update=rounded)}
 
 
 def _strength_of(point: ScanPoint) -> float:

@@ -73,7 +73,8 @@ class Scans:
         key, source = _key(project), project.source(recipe=Recipe(options=project.recipe.options))
         path = self.file_of(project)
         self.scan = _kept(path) or Scan(key=key)
-        request = ScanLayers(source, _data(project), samples=SAMPLES, keep=str(path))
+        learnt = project.calibration is not None and project.recipe.options.data_aware
+        request = ScanLayers(source, _data(project), samples=SAMPLES, keep=str(path), activations=learnt)
         return self._jobs.start(
             "scan",
             f"Scan {Path(project.info.path).name}",

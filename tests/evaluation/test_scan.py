@@ -10,7 +10,7 @@ from studio.engine.workspace import Workspace
 from studio.errors import DataError, RecipeError
 from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.racing import NARROW, PLACED, RELATIVE, is_decided
-from studio.evaluation.result import Measurement, Result
+from studio.evaluation.result import Measurement, Result, distortion_of
 from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, save_scan
 from studio.models.open import open_model
 from studio.progress import Cancelled, Progress
@@ -102,6 +102,20 @@ def test_narrow_and_hopeless_drops_are_decided_and_others_are_not():
 def test_a_candidate_whose_place_the_distortion_does_not_tell_is_not_decided():
     assert is_decided(replace(result(0.0, 1.0), distortion_spread=PLACED))
     assert not is_decided(replace(result(0.0, 1.0), distortion_spread=1.1 * PLACED))
+
+
+def test_rounding_activations_alone_has_the_value_of_a_full_evaluation(asked: ScanLayers, tmp_path: Path):
+    keep = str(tmp_path / "scan.json")
+    scan = Workspace().answer(replace(asked, activations=True, samples=128, keep=keep))
+    point = scan.points[0]
+    assert (point.method, point.setting, len(scan.points)) == ("activations", "8 bit", 10)
+    assert point.settings.quantize is not None
+    assert (point.settings.quantize.weight_bits, point.settings.quantize.activation_bits) == (16, 8)
+    assert 0 < point.distortion < 0.01
+    recipe = Recipe(options=asked.source.recipe.options).with_layer(point.layer, point.settings)
+    result = Workspace().answer(Preview(replace(asked.source, recipe=recipe), asked.data, 128))
+    assert result.metric.value == point.value
+    assert distortion_of(result) == point.distortion
 
 
 def test_a_saved_scan_is_read_as_it_was(exact: Scan, tmp_path: Path):

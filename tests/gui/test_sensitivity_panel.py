@@ -138,3 +138,28 @@ def test_a_loss_of_perplexity_is_a_rise():
     point = scan_points()[2].model_copy(update={"metric": "perplexity"})
     assert point_text(point) == "50 %: +3 (+2.5 … +3.5), 128 samples"
     assert changes_of(point) == (3.0, 2.5, 3.5)
+
+
+def rounded(activation_bits: int | None = 8, **weights: object) -> LayerSettings:
+    """What a layer reads and gives rounded, its weights as `weights` say."""
+    chosen = {"weight_bits": 16, "activation_bits": activation_bits, **weights}
+    return LayerSettings(quantize=QuantizeSettings.model_validate(chosen))
+
+
+def test_activations_alone_are_a_curve_and_a_choice_beside_the_bits_of_the_weights(panel, with_files):
+    weights, alone = rounded(None, weight_bits=4), rounded()
+    points = (
+        scan_point("head", "quantize", "4 bit", weights, 0.2),
+        scan_point("head", "activations", "8 bit", alone, 2),
+    )
+    assert [(curve.method, curve.places) for curve in curves_of(points)] == [
+        ("quantize", (0,)),
+        ("activations", (1.6,)),
+    ]
+    panel.choose(points[1])
+    assert with_files.project.settings("head").quantize == alone.quantize
+    panel.choose(points[0])
+    assert with_files.project.settings("head").quantize == rounded(8, weight_bits=4).quantize
+    panel.choose(points[1])
+    assert with_files.project.settings("head").quantize == rounded(8, weight_bits=4).quantize
+    assert with_files.project.history.undo_label == "Set bits of weights of head to 4 bit"
