@@ -95,6 +95,8 @@ class SummaryBar(QWidget):
         result, status = preview.result, preview.status
         card.caption.setText(_caption(result or preview.previous))
         expected = self._session.predictions.of(project) if project is not None and result is None else None
+        if expected is not None and not expected.layers:
+            expected = None  # the scan tells nothing of what was changed: no change is no prediction
         card.setToolTip(prediction_help(expected) if expected is not None else "")
         measuring = status.state is PreviewState.MEASURING
         card.show_progress(measuring, status.progress)
@@ -103,7 +105,9 @@ class SummaryBar(QWidget):
             card.detail.setText(status.message)
         elif result is None and expected is not None and preview.previous is not None:
             card.value.setText(_predicted_value(expected, preview.previous))
-            card.detail.setText(f"predicted: {predicted_text(expected.metric, expected.whole)}  ·  measuring …")
+            beside = f", {len(expected.unknown)} not scanned" if expected.unknown else ""
+            found = predicted_text(expected.metric, expected.whole)
+            card.detail.setText(f"predicted: {found}{beside}  ·  measuring …")
         elif result is None and measuring and preview.previous is not None:
             card.value.setText(_value(preview.previous, changed=True))
             card.detail.setText("before this edit  ·  measuring …")

@@ -313,6 +313,17 @@ def test_the_measured_change_of_a_layer_is_in_sight_without_scrolling(at_work, s
     assert right_edge <= table.viewport().width()
 
 
+def test_what_no_scan_tells_of_is_not_predicted_to_cost_nothing(at_work, session, engine):
+    card = at_work.summary.accuracy
+    session.scans.scan = Scan(key="", points=tuple(point for point in scan_points() if point.layer == "stem"))
+    engine.leaves = (Preview,)
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    assert "≈" not in card.value.text()
+    assert card.detail.text() == "before this edit  ·  measuring …"
+    session.edit_layers(["stem"], "Quantize", quantize=QuantizeSettings(weight_bits=4))
+    assert card.detail.text().endswith(", 1 not scanned  ·  measuring …")
+
+
 def test_the_accuracy_of_a_setting_is_predicted_at_once_and_replaced_when_measured(at_work, session, engine):
     card = at_work.summary.accuracy
     session.scans.scan = Scan(key="", points=tuple(scan_points()))
