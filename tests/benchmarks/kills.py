@@ -36,7 +36,10 @@ from studio.resources import samples
 RECIPE = {"studio": 1, "default": {"prune": {"kind": "unstructured", "ratio": 0.9}}}
 
 #: Seconds of a run's life within which it is killed at any moment.
-LIFE = 9.0
+LIFE = 14.0
+
+#: Passes of the run that is killed over the data.
+EPOCHS = 3
 
 say = Console(width=120, highlight=False).print
 
@@ -98,7 +101,7 @@ class Killed:
 
 def kills(times: int, seed: int, folder: Path) -> None:
     """See the module."""
-    whole, killed = Killed(folder / "whole", 12), Killed(folder / "killed", 12)
+    whole, killed = Killed(folder / "whole", EPOCHS), Killed(folder / "killed", EPOCHS)
     value, exported = whole.finish()
     where, steps = random.Random(seed), [0]
     for number in range(times):
