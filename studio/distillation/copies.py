@@ -3,18 +3,21 @@
 import copy
 from dataclasses import dataclass, replace
 
-import torch
-from torch import fx, nn
+from torch import fx
 
 from studio.compression.channels import with_arguments
 from studio.compression.compressed import with_layers
 from studio.compression.plan import make_plan
 from studio.distillation.blocks import Block, repeated_blocks
 from studio.distillation.copy_settings import CopySettings
+from studio.distillation.new_weights import draw
 from studio.errors import TrainingError
 from studio.models.layers import layer_table
 from studio.models.model import Model
 from studio.recipe.recipe import Recipe
+
+#: Random samples that show how large the signals of new weights are.
+_EXAMPLES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +37,8 @@ def smaller_copy(model: Model, settings: CopySettings) -> Copy:
     """A copy with fewer blocks and channels, as A. Howard et al., MobileNets, arXiv 1704.04861, scale theirs.
 
     Blocks go from every run of equal ones, evenly; then every group of coupled channels keeps its share, the channels
-    with the largest weights. With new weights layers are drawn by K. He et al., Delving deep into rectifiers,
-    arXiv 1502.01852 (normal, fan-in), biases are zero and norms pass their input on; values that belong to no layer,
-    such as embeddings of places, are taken over in any case.
+    with the largest weights. New weights are those of `draw`; values that belong to no layer, such as embeddings
+    of places, are taken over in any case.
 
     Raises:
         TrainingError: nothing about the model can be made smaller as the settings ask.
@@ -48,7 +50,7 @@ def smaller_copy(model: Model, settings: CopySettings) -> Copy:
         raise TrainingError(" ".join(notes) or "width, depth: at 100 % a copy is no smaller; choose less.")
     graph = copy.deepcopy(graph)
     if settings.start == "new":
-        _draw(graph, settings.seed)
+        draw(graph, settings.seed, model.example(_EXAMPLES))
     return Copy(graph, tuple(notes))
 
 
@@ -92,22 +94,3 @@ def _narrowed(model: Model, width: float, notes: list[str]) -> fx.GraphModule:
         return model.graph
     layers = {name: plan.layer(name) for name in plan.cuts}
     return with_layers(with_arguments(plan.graph, plan.arguments), layers)
-
-
-@torch.no_grad()
-def _draw(graph: fx.GraphModule, seed: int) -> None:
-    """Gives every module new weights.
-
-    Biases are as small as PyTorch draws them, not zero: those a file would leave out.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for module in graph.modules():
-        weight, bias = (getattr(module, name, None) for name in ("weight", "bias"))
-        if isinstance(weight, nn.Parameter):
-            if weight.dim() > 1:
-                nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
-            else:
-                weight.fill_(1.0)
-        if isinstance(bias, nn.Parameter) and isinstance(weight, nn.Parameter):
-            bound = weight[0].numel() ** -0.5 if weight.dim() > 1 else 0.0
-            bias.uniform_(-bound, bound, generator=generator)
