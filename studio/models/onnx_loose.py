@@ -21,6 +21,9 @@ from studio.models.onnx_file import check_external
 #: Operators that are layers, and which of their inputs is the weight.
 _WEIGHT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "Gather": 0}
 
+#: What ONNX Runtime's optimizer makes of them together with the activation behind them.
+_FUSED = {"FusedConv": "Conv", "FusedGemm": "Gemm", "FusedMatMul": "MatMul"}
+
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
 
 
@@ -68,8 +71,8 @@ class _Found:
                 self.search(branch, known)
 
     def _take(self, node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]) -> None:
-        place = _WEIGHT.get(node.op_type)
-        if place is None or node.domain not in ("", "ai.onnx") or len(node.input) <= place:
+        place = _WEIGHT.get(_kind(node))
+        if place is None or len(node.input) <= place:
             return
         stored = known.get(node.input[place])
         if stored is None or id(stored) in self.seen or stored.data_type not in _FLOATS or len(stored.dims) < 2:
@@ -77,7 +80,7 @@ class _Found:
         self.seen.add(id(stored))
         name = self._free(_name(node, node.input[place]))
         self.tensors[f"{name}.weight"] = _turned(node, _tensor(stored))
-        bias = known.get(node.input[2]) if node.op_type != "Gather" and len(node.input) > 2 else None
+        bias = known.get(node.input[2]) if _kind(node) != "Gather" and len(node.input) > 2 else None
         if bias is not None:
             self.tensors[f"{name}.bias"] = _tensor(bias)
 
@@ -86,6 +89,13 @@ class _Found:
         while f"{candidate}.weight" in self.tensors:
             candidate, number = f"{name}_{number}", number + 1
         return candidate
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    """The ONNX operator that a node is or contains, empty for what belongs to neither ONNX nor its runtime."""
+    if node.domain == "com.microsoft":
+        return _FUSED.get(node.op_type, "")
+    return node.op_type if node.domain in ("", "ai.onnx") else ""
 
 
 def _constants(graph: "onnx.GraphProto | onnx.FunctionProto") -> dict[str, onnx.TensorProto]:
@@ -115,7 +125,7 @@ def _name(node: onnx.NodeProto, weight: str) -> str:
 def _turned(node: onnx.NodeProto, weight: Tensor) -> Tensor:
     """The weight as ``[out, in]``."""
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    right = node.op_type == "MatMul" or (node.op_type == "Gemm" and not transposed)
+    right = _kind(node) in ("MatMul", "Gemm") and not transposed
     return weight.mT.contiguous() if right and weight.dim() == 2 else weight
 
 

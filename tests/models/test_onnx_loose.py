@@ -90,3 +90,26 @@ def test_a_file_without_layers_says_which_operator_is_not_known(tmp_path):
     onnx.save(model, tmp_path / "odd.onnx")
     with pytest.raises(ModelFileError, match=r"odd\.onnx: The ONNX operator company\.Odd"):
         open_model(tmp_path / "odd.onnx")
+
+
+def test_layers_that_onnx_runtime_has_fused_are_found(tmp_path):
+    nodes = [
+        helper.make_node("FusedConv", ["x", "conv.weight"], ["c"], "conv", domain="com.microsoft", activation="Relu"),
+        helper.make_node("Flatten", ["c"], ["f"]),
+        helper.make_node("FusedMatMul", ["f", "right"], ["m"], "one", domain="com.microsoft", alpha=0.5),
+        helper.make_node("FusedMatMul", ["m", "left"], ["g"], "two", domain="com.microsoft", transB=1),
+        helper.make_node("FusedGemm", ["g", "last", "bias"], ["y"], "three", domain="com.microsoft", activation="Relu"),
+    ]
+    shapes = {"conv.weight": (2, 3, 8, 8), "right": (2, 7), "left": (5, 7), "last": (5, 4), "bias": (4,)}
+    held = [numpy_helper.from_array(RANDOM.normal(size=shape).astype("f4"), name) for name, shape in shapes.items()]
+    ends = [helper.make_tensor_value_info(*end) for end in (("x", 1, ["N", 3, 8, 8]), ("y", 1, ["N", 4]))]
+    domains = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], held)
+    onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=10), tmp_path / "fused.onnx")
+    layers = open_model(tmp_path / "fused.onnx").info.layers
+    assert [(layer.name, layer.kind, layer.shape, layer.has_bias) for layer in layers] == [
+        ("conv", "conv2d", (2, 3, 8, 8), False),
+        ("one", "linear", (7, 2), False),
+        ("two", "linear", (5, 7), False),
+        ("three", "linear", (4, 5), True),
+    ]
