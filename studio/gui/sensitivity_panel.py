@@ -82,7 +82,7 @@ class SensitivityPanel(QWidget):
         self.start = QPushButton("Scan all layers")
         self.start.setProperty("role", "primary")
         self.cancel = QPushButton("Cancel")
-        self._legend = label("")
+        self._legend = label("", wrap=True)
         self._state = ElidedLabel(role="detail")
         self._hint = label("", "detail", wrap=True)
         self._plot = Plot(theme, "Change of accuracy by setting of the layer", bottom="", left="change, points")

@@ -76,7 +76,7 @@ def metric_value(name: str, value: float) -> str:
     """A metric's value in its unit: ``"97.30 %"``, ``"31.2 dB"``."""
     if name in _PERCENT_METRICS:
         return f"{value:.2f} %"
-    return f"{value:.1f} dB" if name == "sqnr" else f"{value:.4g}"
+    return f"{value:.1f} dB" if name == "sqnr" else f"{value:#.4g}".rstrip(".")
 
 
 def measurement_text(measurement: Measurement) -> str:

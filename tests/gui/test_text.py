@@ -40,6 +40,10 @@ def test_a_lower_metric_is_better_where_its_drop_is_a_rise():
     assert [text.change_title(name) for name in ("top1", "perplexity")] == ["change, points", "change of perplexity"]
 
 
+def test_a_perplexity_keeps_its_four_digits():
+    assert [text.metric_value("perplexity", value) for value in (2.38, 23.8, 1234.0)] == ["2.380", "23.80", "1234"]
+
+
 def test_settings_become_one_short_text_a_method():
     settings = LayerSettings(
         prune=PruneSettings(ratio=0.5),
