@@ -1,5 +1,6 @@
 """The child's side of the engine's door: one thread a lane, one thread that listens."""
 
+import gc
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ import torch
 from studio.engine.door import Lane
 from studio.engine.priority import give_way, give_way_in
 from studio.engine.process import EngineBugError
-from studio.engine.requests import Request
+from studio.engine.requests import Distill, Request
 from studio.engine.workspace import Workspace
 from studio.errors import StudioError
 from studio.progress import Cancelled, Progress
@@ -68,6 +69,8 @@ class _Worker:
             number, request = queue.get()
             self._answer(number, request)
             self._cancelled.discard(number)
+            if isinstance(request, Distill):  # graphs refer to themselves: their memory would wait for the collector
+                gc.collect()
 
     def _answer(self, number: int, request: Request[Any]) -> None:
         last = 0.0
