@@ -113,3 +113,48 @@ def test_layers_that_onnx_runtime_has_fused_are_found(tmp_path):
         ("two", "linear", (5, 7), False),
         ("three", "linear", (4, 5), True),
     ]
+
+
+def written_in_integers(path, nodes, held):
+    """A file of nodes from `x` ``[N, 3, 8, 8]`` or a matrix to `y` with `held` constants."""
+    ends = [helper.make_tensor_value_info(*end) for end in (("x", 1, ["N", 3, 8, 8]), ("y", 1, None))]
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()]
+    graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return open_model(path)
+
+
+LEVELS = {"step": np.float32(0.5), "zero": np.uint8(3)}
+
+
+def test_integers_behind_dequantize_linear_are_the_weights_that_they_stand_for(tmp_path):
+    integers = RANDOM.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8)
+    scale = np.array([0.5, 1, 2, 4], np.float32)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["conv.weight_quantized", "scale"], ["w"], axis=0),
+        helper.make_node("DequantizeLinear", ["conv.bias_quantized", "scale"], ["b"], axis=0),
+        helper.make_node("Conv", ["d", "w", "b"], ["c"]),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    bias = np.array([1, 2, 3, 4], np.int32)
+    held = {**LEVELS, "conv.weight_quantized": integers, "conv.bias_quantized": bias, "scale": scale}
+    model = written_in_integers(tmp_path / "qdq.onnx", nodes, held)
+    assert [(layer.name, layer.kind, layer.shape) for layer in model.info.layers] == [("conv", "conv2d", (4, 3, 3, 3))]
+    np.testing.assert_array_equal(model.module("conv").weight.numpy(), integers * scale[:, None, None, None])
+    np.testing.assert_array_equal(model.module("conv").bias.numpy(), [0.5, 2, 6, 16])
+
+
+def test_integers_of_products_in_integers_are_the_weights_that_they_stand_for(tmp_path):
+    integers = RANDOM.integers(0, 256, (8, 5)).astype(np.uint8)
+    scale, zero = np.arange(1, 6, dtype=np.float32), np.array([1, 2, 3, 4, 5], np.uint8)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
+        helper.make_node("QLinearMatMul", ["q", "step", "zero", "fc.weight", "s", "z", "step", "zero"], ["p"], "fc"),
+        helper.make_node("DequantizeLinear", ["p", "step", "zero"], ["y"]),
+    ]
+    model = written_in_integers(tmp_path / "q.onnx", nodes, {**LEVELS, "fc.weight": integers, "s": scale, "z": zero})
+    assert [(layer.name, layer.kind, layer.shape) for layer in model.info.layers] == [("fc", "linear", (5, 8))]
+    wanted = ((integers.astype(np.float32) - zero) * scale).T
+    np.testing.assert_array_equal(model.module("fc").weight.numpy(), wanted)
