@@ -94,7 +94,7 @@ def result(value: float, half: float, name: str = "top1") -> Result:
 
 def test_narrow_and_hopeless_drops_are_decided_and_others_are_not():
     assert is_decided(result(0.0, 1.0))
-    assert not is_decided(result(2.0, 3.5))
+    assert not is_decided(result(2.0, 4.5))
     assert is_decided(result(40.0, 8.0))
     assert not is_decided(result(0.5, 0.4, "mse"))
 
