@@ -20,6 +20,9 @@ NARROW = 4.0
 #: … or than this share of the drop itself: how bad a hopeless setting is matters to nobody.
 RELATIVE = 0.3
 
+#: What a race's points depend on, beside their samples.
+RULE = (PLACED, NARROW, RELATIVE)
+
 
 def is_decided(result: Result) -> bool:
     """Whether the distortion tells the candidate's place, and the paired interval of the drop what it roughly costs.

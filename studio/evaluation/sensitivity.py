@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from studio.errors import DataError
+from studio.evaluation.racing import RULE
 from studio.files import file_version, write_text_atomically
 from studio.recipe.settings import LayerSettings, Options, Settings
 
@@ -110,7 +111,8 @@ def scan_key(
     """
     files = [file_version(path) if path else None for path in (data, calibration)]
     chosen = options.model_copy(update={"fit": "layer"}).model_dump_json()
-    return hashlib.sha256(repr((fingerprint, files, chosen, samples, seed, racing)).encode()).hexdigest()
+    rule = RULE if racing else None
+    return hashlib.sha256(repr((fingerprint, files, chosen, samples, seed, rule)).encode()).hexdigest()
 
 
 def save_scan(scan: Scan, path: Path) -> None:

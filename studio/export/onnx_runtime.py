@@ -22,7 +22,7 @@ def runtime_predict(path: Path, inputs: Sequence[str], threads: int | None = Non
         threads: how many to use, None for the runtime's choice.
 
     Raises:
-        ExportError: the runtime refuses the file.
+        ExportError: the runtime refuses the file; so does what is returned where it refuses to run.
     """
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
@@ -30,14 +30,20 @@ def runtime_predict(path: Path, inputs: Sequence[str], threads: int | None = Non
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"ONNX Runtime cannot open the exported file: {reason}") from error
+        raise ExportError(f"ONNX Runtime cannot open the exported file: {_first_line(error)}") from error
 
     def predict(values: tuple[Tensor, ...]) -> Tensor:
         feed = {name: value.numpy() for name, value in zip(inputs, values, strict=True)}
-        return torch.from_numpy(session.run(None, feed)[0])
+        try:
+            return torch.from_numpy(session.run(None, feed)[0])
+        except _REFUSALS as error:
+            raise ExportError(f"ONNX Runtime cannot run the exported file: {_first_line(error)}") from error
 
     return predict
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
 
 
 #: What the runtime raises for a file that it does not take; its exceptions share no base of their own.

@@ -8,7 +8,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from studio.distillation.settings import TrainingPoint
-from studio.gui.plots import Plot, pen
+from studio.gui.plots import Plot, bar_length, pen
 from studio.gui.theme import Theme
 from studio.session.jobs import Job
 
@@ -70,7 +70,7 @@ class DistillCurves(QWidget):
         y = np.array([point.value for point in measured], float)
         low, high = (np.array([getattr(point, end) for point in measured], float) for end in ("low", "high"))
         self.value.setData(x, y)
-        self.interval.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
+        self.interval.setData(x=x, y=y, top=bar_length(high - y), bottom=bar_length(y - low))
         total = points[-1].total_steps if points else 1
         for plot in (self._value_plot, self._loss_plot, self._rate_plot):
             plot.item.setXRange(0, total, padding=0.02)

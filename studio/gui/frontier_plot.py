@@ -7,7 +7,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt
 
 from studio.gui.labels import label
-from studio.gui.plots import Plot, brush, log_ticks, pen
+from studio.gui.plots import Plot, bar_length, brush, log_ticks, pen
 from studio.gui.text import bytes_text, change_of_value, change_title, drop_text, in_points
 from studio.gui.theme import Colours, Theme
 from studio.search.outcome import FrontierPoint
@@ -87,7 +87,7 @@ class FrontierPlot:
         x, y = self._places(measured)
         ends = [sorted(change_of_value(drop.name, end) for end in (drop.low, drop.high)) for drop in drops]
         low, high = np.array(ends).reshape(-1, 2).T
-        self._bars.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
+        self._bars.setData(x=x, y=y, top=bar_length(high - y), bottom=bar_length(y - low))
 
     def _show_range(self, shown: Sequence[FrontierPoint], worst: float) -> None:
         x, _ = self._places(shown)

@@ -83,6 +83,11 @@ def brush(colour: str, alpha: int) -> Any:
     return pg.mkBrush(filled)
 
 
+def bar_length(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far an error bar reaches; an interval without bounds, as of a single text, has none to draw."""
+    return np.where(np.isfinite(reach), reach, 0.0)
+
+
 def log_ticks(low: float, high: float) -> list[list[tuple[float, str]]]:
     """Ticks at 1, 2 and 5 times a power of ten between two exponents; powers alone where those would be too many."""
     steps = (1, 2, 5) if high - low <= 2 else (1,)

@@ -12,7 +12,7 @@ from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.evaluation.strength import strength
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import ElidedLabel, label
-from studio.gui.plots import Plot, pen
+from studio.gui.plots import Plot, bar_length, pen
 from studio.gui.selection import Selection
 from studio.gui.text import change_of_value, change_title, in_points, points_text, sentence
 from studio.gui.theme import Colours, Theme
@@ -215,7 +215,7 @@ class SensitivityPanel(QWidget):
         x = np.array(curve.places)
         y, low, high = (np.array(values) for values in zip(*map(changes_of, curve.points), strict=True))
         line.setData(x, y, data=list(curve.points))
-        bars.setData(x=x, y=y, top=np.nan_to_num(high - y), bottom=np.nan_to_num(y - low))
+        bars.setData(x=x, y=y, top=bar_length(high - y), bottom=bar_length(y - low))
         self._plot.title("left", change_title(curve.points[0].metric))
 
     def _present(self, curve: Curve | None) -> float | None:

@@ -4,7 +4,7 @@ import pytest
 from studio.analysis.views import Spectrum
 from studio.engine.requests import ViewWeights
 from studio.gui.layer_panel import LayerPanel
-from studio.gui.plots import log_count_ticks, log_counts, log_ticks
+from studio.gui.plots import bar_length, log_count_ticks, log_counts, log_ticks
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import rank_text
 from studio.recipe.settings import QuantizeSettings, RankSettings
@@ -90,3 +90,7 @@ def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
 def test_ticks_of_a_narrow_logarithmic_axis_are_few_and_round():
     assert [text for _, text in log_ticks(-1.0, 0.35)[0]] == ["0.1", "0.2", "0.5", "1", "2"]
     assert [text for _, text in log_ticks(-3.0, 1.0)[0]] == ["0.001", "0.01", "0.1", "1", "10"]
+
+
+def test_an_interval_without_bounds_has_no_bar():
+    assert list(bar_length(np.array([0.5, np.inf, np.nan]))) == [0.5, 0.0, 0.0]
