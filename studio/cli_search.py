@@ -26,7 +26,10 @@ def search(
     model: ModelPath,
     data: RequiredData,
     target: Annotated[
-        str, typer.Option(metavar="KIND=LIMIT", help=f"The budget, such as size=0.25. Kinds: {', '.join(KINDS)}.")
+        str,
+        typer.Option(
+            metavar="KIND=LIMIT", help=f"The budget, such as size=0.25 or latency=2ms. Kinds: {', '.join(KINDS)}."
+        ),
     ],
     out_path: Annotated[str, typer.Option("--out", metavar="R", help="Write the recipe here.")],
     calibration: Calibration = None,
@@ -58,6 +61,7 @@ def search(
         **_plain(found.best),
         "out": out_path,
         "original": None if found.original is None else {"metric": plain_metric(found.original)},
+        "original_ms": found.original_ms,
         "uniform": None if found.uniform is None else _plain(found.uniform),
         "frontier": [_plain(point) for point in found.frontier],
         "seconds": found.seconds,
@@ -90,6 +94,8 @@ def _plain(point: FrontierPoint) -> dict[str, Any]:
         "bytes": point.bytes,
         "macs": point.macs,
         "spent": point.spent,
+        "foreseen_ms": point.foreseen_ms,
+        "ms": point.ms,
         "expected_drop": point.expected,
         "metric": None if point.metric is None else plain_metric(point.metric),
         "drop": None if drop is None else {"value": drop.value, "low": drop.low, "high": drop.high},
@@ -110,6 +116,7 @@ def _print(found: SearchOutcome, path: str) -> None:
         table.add_row(marked, f"{point.bytes:,}", f"{point.macs:,}", expected, measured, drop)
     out.print(table)
     _print_offer(found, path)
+    _print_time(found)
 
 
 def _print_offer(found: SearchOutcome, path: str) -> None:
@@ -123,3 +130,13 @@ def _print_offer(found: SearchOutcome, path: str) -> None:
     if uniform is not None and uniform.drop is not None:
         verdict = "no better was found" if uniform.key == best.key else f"drop {uniform.drop.value:.2f}"
         out.print(f"best with all layers alike: {uniform.label}, {uniform.bytes:,} bytes, {verdict}")
+
+
+def _print_time(found: SearchOutcome) -> None:
+    """What is offered in its runtime, where a time was asked for."""
+    best, original = found.best, found.original_ms
+    if best.foreseen_ms is not None and best.ms is not None and original:
+        out.print(
+            f"time: {best.ms:.3g} ms measured, {best.ms / original:.3f} of the original's {original:.3g} ms beside it; "
+            f"foreseen {best.foreseen_ms:.3g} ms"
+        )

@@ -199,7 +199,7 @@ class Search(Request[SearchOutcome]):
         source: the original, the calibration data and the recipe: of it the options hold for everything, and the layers
             that are kept or locked stay as they are.
         data: path of the ``.data.yaml`` that measures; None measures agreement on random input.
-        target: the budget.
+        target: the budget; for a time the model must run in ONNX Runtime.
         samples: at most this many for each recipe, None for all.
         seed: fixes the order of the samples.
         scan_samples: at most this many for each point of the scan, which races.

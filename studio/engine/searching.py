@@ -5,18 +5,34 @@ from dataclasses import replace
 from typing import Any
 
 from studio.engine.door import Publish
-from studio.engine.requests import MeasureExportSize, OpenModel, Preview, ScanLayers, Search
+from studio.engine.requests import (
+    MeasureExportSize,
+    MeasureLatency,
+    OpenModel,
+    Preview,
+    ScanLayers,
+    Search,
+    Source,
+    TimeSettings,
+)
 from studio.evaluation.candidates import candidates
 from studio.evaluation.result import Result
+from studio.export.latency import Latency, LatencySettings, TimeTable
 from studio.progress import Progress, Report
 from studio.recipe.recipe import Recipe
 from studio.search.outcome import SearchOutcome
 from studio.search.problem import Problem
 from studio.search.run import MEASURED, search
-from studio.search.target import checked_target
+from studio.search.target import LATENCY, Target, checked_target
+from studio.search.timed import ROUNDS, WholeTime, search_in_time
+from studio.search.times import CHOICES, ORIGINAL, LayerTimes
 
 #: How much longer it takes to fit and measure a whole recipe than a point of a scan, about.
 RECIPE = 20
+
+#: How long each setting is run to time its layers, and how long what was found beside the original, in seconds.
+TABLE = LatencySettings(seconds=1.0)
+WHOLE = LatencySettings()
 
 #: Whatever answers requests: request, progress, what is published on the way.
 Ask = Callable[[Any, Report, Publish], Any]
@@ -36,13 +52,14 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
     """
     source, target = request.source, checked_target(request.target)
     info = ask(OpenModel(source.model, source.skeleton), report, _nothing)
+    times = _times(source, ask, report) if target.kind == LATENCY else None
     exported = ask(MeasureExportSize(source.model, source.skeleton), report, _nothing)
-    problem = Problem(info, source.recipe, exported, target)
+    problem = Problem(info, source.recipe, exported, target if times is None else _share(target, times), times)
     held = frozenset(problem.held)
     # units of progress: one for each point of the scan
     scanning = sum(one.layer.name not in held for one in candidates(info))
 
-    whole = scanning + RECIPE * MEASURED
+    whole = scanning + RECIPE * MEASURED * (1 if times is None else ROUNDS)
 
     def while_scanning(now: Progress) -> None:
         left = (now.total or 0) - now.done
@@ -60,7 +77,30 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
         result: Result = ask(asked, told, _nothing)
         return result
 
-    return search(problem, scan, measure, report=while_measuring, publish=publish)
+    def clock(recipe: Recipe, told: Report) -> WholeTime:
+        found: Latency = ask(MeasureLatency(replace(source, recipe=recipe), WHOLE), told, _nothing)
+        return WholeTime(found.now.ms, found.original.ms)
+
+    if times is None:
+        return search(problem, scan, measure, report=while_measuring, publish=publish)
+    within = target.limit if target.absolute else None
+    return search_in_time(problem, scan, measure, clock, within_ms=within, report=while_measuring, publish=publish)
+
+
+def _times(source: Source, ask: Ask, report: Report) -> LayerTimes:
+    """What the layers take under all settings that a search may choose, one run a setting.
+
+    Raises:
+        StudioError: the runtime cannot run the model, with the reason.
+    """
+    plain = replace(source, recipe=Recipe(options=source.recipe.options))
+    table: TimeTable = ask(TimeSettings(plain, CHOICES, TABLE), report, _nothing)
+    return LayerTimes(table.layers, table.rest[ORIGINAL])
+
+
+def _share(target: Target, times: LayerTimes) -> Target:
+    """Milliseconds as a share of what the original takes."""
+    return Target(LATENCY, 1000 * target.limit / times.original) if target.absolute else target
 
 
 def _nothing(_value: object) -> None:

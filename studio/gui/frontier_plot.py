@@ -124,12 +124,19 @@ def metric_of(points: Sequence[FrontierPoint]) -> str:
 
 
 def point_text(point: FrontierPoint, metric: str = "top1") -> str:
-    """A point in words: its size, its change of `metric` and how that is known."""
+    """A point in words: its size, its time where one is sought, its change of `metric`, and how these are known."""
     change = "change not known" if point.expected is None else f"expected about {_rounded(metric, point.expected)}"
     if point.drop is not None:
         change = f"measured {drop_text(point.drop)}"
     alike = (f"all layers alike: {point.label}",) if point.kind == "uniform" else ()
-    return "   ".join((bytes_text(point.bytes), change.replace("-", "−"), *alike))
+    return "   ".join((bytes_text(point.bytes), *_time(point), change.replace("-", "−"), *alike))
+
+
+def _time(point: FrontierPoint) -> tuple[str, ...]:
+    """Its milliseconds, and whether they were measured."""
+    if point.ms is not None:
+        return (f"measured {point.ms:.3g} ms",)
+    return () if point.foreseen_ms is None else (f"foreseen {point.foreseen_ms:.3g} ms",)
 
 
 def _rounded(metric: str, drop: float) -> str:

@@ -26,7 +26,7 @@ from studio.gui.labels import ElidedLabel, label, set_tone
 from studio.gui.text import in_points, metric_name
 from studio.gui.theme import Theme
 from studio.search.outcome import FrontierPoint
-from studio.search.target import DROP, Target
+from studio.search.target import DROP, LATENCY, Target
 from studio.session.jobs import Job, JobState
 from studio.session.project import Project
 from studio.session.session import Change, Session
@@ -63,6 +63,7 @@ WISHES = (
     Wish("size", "A smaller file", " × smaller", 1.1, 100.0, 8.0, 0.5, lambda times: 1 / times),
     Wish(DROP, "The smallest file that loses at most", " points", 0.0, 50.0, 0.5, 0.1, lambda points: points),
     Wish("macs", "Less arithmetic", " % of the operations", 1.0, 99.0, 50.0, 5.0, lambda percent: percent / 100),
+    Wish(LATENCY, "A shorter time", " % of the original's time", 1.0, 99.0, 60.0, 5.0, lambda percent: percent / 100),
     Wish("nonzeros", "Fewer weights", " % of them not zero", 1.0, 99.0, 50.0, 5.0, lambda percent: percent / 100),
 )
 
@@ -81,7 +82,7 @@ class SearchDialog(QDialog):
         super().__init__(parent)
         self._session = session
         self.setWindowTitle("Search the best recipe")
-        self.resize(820, 560)
+        self.resize(900, 560)
         self.kind = QComboBox()
         self.kind.addItems([wish.text for wish in WISHES])
         self.kind.setAccessibleName("What is wanted")
@@ -116,7 +117,6 @@ class SearchDialog(QDialog):
         session.jobs.changed.connect(self._follow_job)
         self._offer_amount()
         self._show_points()
-        self._show_job()
 
     @property
     def chosen(self) -> FrontierPoint | None:
@@ -136,8 +136,8 @@ class SearchDialog(QDialog):
         for widget in (self.amount, self.start, self.cancel):
             asking.addWidget(widget)
         results = QHBoxLayout()
-        results.addWidget(self.plot.widget, 5)
-        results.addWidget(self.found, 4)
+        results.addWidget(self.plot.widget, 1)
+        results.addWidget(self.found, 1)
         taking = QHBoxLayout()
         taking.addWidget(self.plot.legend, 1)
         taking.addWidget(self.apply)
@@ -166,6 +166,7 @@ class SearchDialog(QDialog):
             self.amount.setDecimals(3)
             self.amount.setSuffix(f" of {metric_name(result.metric.name).lower()}")
         self.amount.setValue(wish.start)
+        self._show_job()
 
     def _search(self) -> None:
         project, wish = self._session.project, self._wish()
@@ -220,7 +221,7 @@ class SearchDialog(QDialog):
 
     def _show_job(self) -> None:
         searches, project = self._session.searches, self._session.project
-        job, reason = searches.job, searches.why_not(project)
+        job, reason = searches.job, searches.why_not(project, self._wish().kind)
         active = job is not None and (job.is_running or job.can_resume)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Search in the background; what a scan has found is not measured again")

@@ -41,9 +41,8 @@ class AdditiveModel:
 
     def __init__(self, problem: Problem, scan: Scan) -> None:
         self._problem = problem
-        meter = problem.target.meter
         self.options: Mapping[str, Sequence[Option]] = {
-            layer.name: options_of(layer, scan.of(layer.name), meter) for layer in problem.free
+            layer.name: options_of(layer, scan.of(layer.name), problem.spent_by) for layer in problem.free
         }
 
     @cached_property

@@ -1,6 +1,6 @@
 """What can be done to one layer, what it spends and what it is expected to cost."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -31,13 +31,15 @@ class Option:
     loss: float
 
 
-def options_of(layer: Layer, points: Iterable[ScanPoint], meter: Meter) -> list[Option]:
+def options_of(
+    layer: Layer, points: Iterable[ScanPoint], spent: Callable[[Layer, LayerSettings], float]
+) -> list[Option]:
     """All combinations of the scanned strengths of each method, but those that spend and lose no less than another.
 
     Args:
         layer: the original.
         points: of its scan; without any it can only stay as it is.
-        meter: what is spent.
+        spent: what a layer spends with its settings.
 
     Returns:
         Options that spend ever more and lose ever less.
@@ -46,7 +48,7 @@ def options_of(layer: Layer, points: Iterable[ScanPoint], meter: Meter) -> list[
     loss = LayerLoss(points)
     expected = ((settings, loss(settings)) for settings in _combined(points))
     return undominated(
-        Option(settings, spent_by(layer, settings, meter), lost) for settings, lost in expected if lost is not None
+        Option(settings, spent(layer, settings), lost) for settings, lost in expected if lost is not None
     )
 
 

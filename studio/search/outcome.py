@@ -25,6 +25,8 @@ class FrontierPoint:
         expected: drop that the scan lets one expect; likewise.
         metric: measured value of the compressed model; None until it is measured.
         drop: measured drop, on the same samples as the original; None until it is measured.
+        foreseen_ms: milliseconds that the times of its layers let one foresee; None where no time is asked for.
+        ms: measured milliseconds of the whole; None until it is timed.
     """
 
     kind: Kind
@@ -37,6 +39,8 @@ class FrontierPoint:
     expected: float | None
     metric: Measurement | None = None
     drop: Measurement | None = None
+    foreseen_ms: float | None = None
+    ms: float | None = None
 
     @property
     def is_measured(self) -> bool:
@@ -74,6 +78,7 @@ class SearchOutcome:
         original: the original's measured value; None where agreement with it counts.
         frontier: recipes for other budgets, the smallest first, measured ones and expected ones; `best` among them.
         seconds: that it took.
+        original_ms: measured milliseconds of the original, in turns with the best; None where no time is asked for.
     """
 
     best: FrontierPoint
@@ -81,3 +86,4 @@ class SearchOutcome:
     original: Measurement | None
     frontier: tuple[FrontierPoint, ...]
     seconds: float
+    original_ms: float | None = None

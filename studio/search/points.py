@@ -57,8 +57,9 @@ class Points:
         """A point as it is expected; one that is known already stays as it is."""
         cost = self._problem.cost(recipe, self._problem.widest(recipe))
         expected = None if loss is None else self._expected(loss)
-        spent = self._problem.share(self._problem.target.meter.of_model(cost))
-        point = FrontierPoint(kind, label, recipe, cost.bytes, cost.macs, spent, loss, expected)
+        spent = self._problem.share(self._problem.spent(recipe, self._problem.widest(recipe)))
+        foreseen = self._problem.milliseconds(recipe)
+        point = FrontierPoint(kind, label, recipe, cost.bytes, cost.macs, spent, loss, expected, foreseen_ms=foreseen)
         if point.key not in self._points:
             self._points[point.key] = point
             if expected is not None:
@@ -80,7 +81,7 @@ class Points:
             point,
             bytes=cost.bytes,
             macs=cost.macs,
-            spent=self._problem.share(self._problem.target.meter.of_model(cost)),
+            spent=self._problem.share(self._problem.spent(point.recipe, result.factors)),
             loss=distortion_of(result),
             metric=result.metric,
             drop=drop_of(result),

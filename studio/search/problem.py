@@ -9,7 +9,9 @@ from studio.recipe.cost import ModelCost, layer_cost, model_cost
 from studio.recipe.factorization import Factorization, budget, candidates
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
+from studio.search.options import spent_by
 from studio.search.target import Target
+from studio.search.times import LayerTimes
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,14 @@ class Problem:
             Its options hold for all recipes.
         exported: bytes of the uncompressed model as the studio writes it.
         target: what is asked for.
+        times: what layers take; only where a time is asked for, as a share of the original's.
     """
 
     info: ModelInfo
     base: Recipe
     exported: int
     target: Target
+    times: LayerTimes | None = None
 
     @cached_property
     def held(self) -> Mapping[str, LayerSettings]:
@@ -44,13 +48,22 @@ class Problem:
     @cached_property
     def original(self) -> float:
         """What the uncompressed model spends."""
+        if self.times is not None:
+            return self.times.original
         return self.target.meter.of_original(self.info, self.exported)
 
     @cached_property
     def fixed(self) -> float:
         """What is spent whatever the free layers do: negative where it does not add up exactly."""
+        if self.times is not None:
+            return self.spent(self.recipe({}), {}) - sum(self.spent_by(layer, LayerSettings()) for layer in self.free)
         meter, cost = self.target.meter, self.cost(self.recipe({}), {})
         return meter.of_model(cost) - sum(meter.of_layer(cost.layers[layer.name]) for layer in self.free)
+
+    @property
+    def unit(self) -> str:
+        """Of what is spent."""
+        return self.target.meter.unit if self.times is None else "µs"
 
     def recipe(self, chosen: Mapping[str, LayerSettings]) -> Recipe:
         """Settings for the free layers; the others stay as they are."""
@@ -91,11 +104,23 @@ class Problem:
 
     def spent(self, recipe: Recipe, factors: Mapping[str, Factorization]) -> float:
         """What it spends of the budget."""
+        if self.times is not None:
+            return self.times.of_model(recipe.settings_of(self.info.layers))
         return self.target.meter.of_model(self.cost(recipe, factors))
+
+    def spent_by(self, layer: Layer, settings: LayerSettings) -> float:
+        """The most that a layer spends with its settings."""
+        if self.times is not None:
+            return self.times.of_layer(layer.name, settings)
+        return spent_by(layer, settings, self.target.meter)
+
+    def milliseconds(self, recipe: Recipe) -> float | None:
+        """What it takes as the times of its layers let one foresee; None without them."""
+        return None if self.times is None else self.spent(recipe, {}) / 1000
 
     def share(self, spent: float) -> float:
         """A number as a share of the original's."""
-        return spent / max(self.original, 1.0)
+        return spent / (self.original or 1.0)
 
     def _with_held(self, recipe: Recipe) -> Recipe:
         locked = self.base.locked(self.info.layers)

@@ -147,10 +147,10 @@ class _Search:
         return min((self._points.measured(point) for point in points), key=lambda one: one.rank, default=None)
 
     def _unreachable(self) -> SearchError:
-        target, meter, least = self._problem.target, self._problem.target.meter, self._model.least
+        target, least = self._problem.target, self._model.least
         share = self._problem.share(least)
         held = f" with {len(self._problem.held)} layers held as they are" if self._problem.held else ""
         return SearchError(
-            f"{target.kind}={target.limit:g} cannot be reached{held}: the least is {least:,.0f} {meter.unit}, "
+            f"{target.kind}={target.limit:g} cannot be reached{held}: the least is {least:,.0f} {self._problem.unit}, "
             f"{target.kind}={share + 0.00005:.4f} of the original's {self._problem.original:,.0f}."
         )

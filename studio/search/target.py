@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from studio.errors import SearchError, did_you_mean
 from studio.models.layer import ModelInfo
@@ -40,7 +41,10 @@ METERS: Mapping[str, Meter] = {
 #: The kind whose limit is a loss of accuracy in points: the smallest file within it is sought.
 DROP = "drop"
 
-KINDS = (*METERS, DROP)
+#: The kind whose limit is a time in the runtime: a share of the original's, or milliseconds.
+LATENCY = "latency"
+
+KINDS = (*METERS, LATENCY, DROP)
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,26 @@ class Target:
         kind: one of `KINDS`.
         limit: the share of the original that may be spent (0..1); with ``drop`` the points that may be lost, in the
             metric's own unit.
+        absolute: the limit is in milliseconds; with ``latency`` alone.
     """
 
     kind: str
     limit: float
+    absolute: bool = False
+
+    @property
+    def text(self) -> str:
+        """As `parse_target` reads it."""
+        return f"{self.kind}={self.limit:g}{'ms' if self.absolute else ''}"
 
     @property
     def meter(self) -> Meter:
-        """What is counted; a loss of accuracy is bought with bytes."""
-        return METERS["size" if self.kind == DROP else self.kind]
+        """What is counted; a loss of accuracy is bought with bytes, and a time is not counted but measured."""
+        return METERS[self.kind if self.kind in METERS else "size"]
 
 
 def parse_target(text: str) -> Target:
-    """Reads a target such as ``size=0.25``.
+    """Reads a target such as ``size=0.25`` or ``latency=2ms``.
 
     Raises:
         SearchError: it is none, or out of range.
@@ -74,11 +85,12 @@ def parse_target(text: str) -> Target:
             f"--target: '{text}' is no target; give one such as size=0.25; kinds: {', '.join(KINDS)}."
             f"{did_you_mean(kind, KINDS)}"
         )
+    absolute = kind == LATENCY and number.endswith("ms")
     try:
-        limit = float(number)
+        limit = float(number.removesuffix("ms") if absolute else number)
     except ValueError:
         raise SearchError(f"--target: '{number}' is no number.") from None
-    return checked_target(Target(kind, limit))
+    return checked_target(Target(kind, limit, absolute))
 
 
 def checked_target(target: Target) -> Target:
@@ -89,7 +101,9 @@ def checked_target(target: Target) -> Target:
     """
     if target.kind == DROP and not target.limit >= 0:
         raise SearchError(f"--target: drop={target.limit:g}: the points that may be lost cannot be negative.")
-    if target.kind != DROP and not 0 < target.limit <= 1:
+    if target.absolute and not 0 < target.limit < inf:
+        raise SearchError(f"--target: {target.text}: give a time above 0 ms.")
+    if target.kind != DROP and not target.absolute and not 0 < target.limit <= 1:
         raise SearchError(
             f"--target: {target.kind}={target.limit:g}: give the share of the original that may remain, above 0 and at "
             "most 1."

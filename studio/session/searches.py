@@ -10,7 +10,7 @@ from studio.engine.requests import Search
 from studio.errors import SearchError
 from studio.evaluation.result import Measurement
 from studio.search.outcome import FrontierPoint, SearchOutcome
-from studio.search.target import Target
+from studio.search.target import LATENCY, Target
 from studio.session.jobs import Job, Jobs
 from studio.session.project import Choice, Project
 from studio.session.scans import SAMPLES, Scans
@@ -67,12 +67,14 @@ class Searches:
         self.job = self.target = self.outcome = None
         self.changed.emit()
 
-    def why_not(self, project: Project | None) -> str:
-        """The reason why no search can begin now; empty when one can."""
+    def why_not(self, project: Project | None, kind: str = "") -> str:
+        """The reason why no search, or none for this kind of target, can begin now; empty when one can."""
         if project is None:
             return "Open a model first."
         if "scan" in project.info.lacks:
             return f"{project.info.lacks['scan']}."
+        if kind == LATENCY and "time" in project.info.lacks:
+            return f"{project.info.lacks['time']}."
         if self.job is not None and self.job.is_running:
             return "A search is running."
         if self.job is not None and self.job.can_resume:
@@ -86,7 +88,7 @@ class Searches:
         Raises:
             StudioError: it cannot begin now, or a data file is missing.
         """
-        reason = self.why_not(project)
+        reason = self.why_not(project, target.kind)
         if reason:
             raise SearchError(reason)
         source = replace(project.source(), weights=None)
@@ -94,7 +96,7 @@ class Searches:
         request = Search(source, data, target, RECIPE_SAMPLES, scan_samples=SAMPLES, keep=keep)
         self.clear()
         self._project, self.target = project, target
-        title = f"Search {target.kind}={target.limit:g} for {Path(project.info.path).name}"
+        title = f"Search {target.text} for {Path(project.info.path).name}"
         self.job = self._jobs.start(
             "search",
             title,

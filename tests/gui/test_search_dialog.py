@@ -1,5 +1,6 @@
 """The dialog of searches: a target, the frontier as it comes, and a point that is taken as one step."""
 
+from dataclasses import replace
 from math import log10
 
 import pytest
@@ -74,6 +75,24 @@ def test_a_frontier_of_perplexities_counts_upwards(theme):
     assert [list(item.getData()[1]) for item in (plot.measured, plot.expected)] == [[0.2], [0.05]]
     assert point_text(measured, "perplexity") == "8.0 kB   measured +0.20 ± 0.15"
     assert point_text(expected, "perplexity") == "16.0 kB   expected about +0.05"
+
+
+def test_times_are_foreseen_or_measured_in_so_many_words():
+    foreseen = FrontierPoint("search", "60 %", Recipe(), 8000, 900, 0.6, 0.01, 0.1, foreseen_ms=1.234)
+    assert point_text(foreseen) == "8.0 kB   foreseen 1.23 ms   expected about −0.1"
+    assert point_text(replace(foreseen, ms=1.3)) == "8.0 kB   measured 1.3 ms   expected about −0.1"
+
+
+def test_a_shorter_time_is_a_share_and_says_why_it_cannot_be_had(dialog, with_files, engine):
+    dialog.kind.setCurrentText("A shorter time")
+    assert dialog.amount.text() == "60.0 % of the original's time"
+    assert dialog.start.isEnabled()
+    dialog.start.click()
+    assert asked(engine).target == Target("latency", 0.6)
+    info = replace(with_files.project.info, lacks={"time": "it cannot be written as ONNX"})
+    project = replace(with_files.project, info=info)
+    assert with_files.searches.why_not(project, "latency") == "it cannot be written as ONNX."
+    assert with_files.searches.why_not(project, "size") == ""
 
 
 def test_a_point_is_taken_as_one_step(dialog, with_files):

@@ -5,13 +5,21 @@ from math import sqrt
 import pytest
 
 from studio.evaluation.sensitivity import Scan
-from studio.models.layer import ModelInfo
+from studio.models.layer import Layer, ModelInfo
 from studio.recipe.settings import ChannelSettings, LayerSettings, QuantizeSettings, RankSettings
 from studio.search.expect import ExpectedDrop
 from studio.search.losses import USELESS, LayerLoss
-from studio.search.options import options_of
+from studio.search.options import options_of, spent_by
 from studio.search.target import METERS
 from tests.search.conftest import bits, point, rank, zeros
+
+
+def in_bytes(layer: Layer, settings: LayerSettings) -> float:
+    return spent_by(layer, settings, METERS["size"])
+
+
+def in_nonzeros(layer: Layer, settings: LayerSettings) -> float:
+    return spent_by(layer, settings, METERS["nonzeros"])
 
 
 @pytest.fixture
@@ -44,7 +52,7 @@ def test_nothing_is_worse_than_useless(info: ModelInfo):
 
 
 def test_options_spend_ever_more_and_lose_ever_less(info: ModelInfo, scan: Scan):
-    options = options_of(info.layers[0], scan.of("a"), METERS["size"])
+    options = options_of(info.layers[0], scan.of("a"), in_bytes)
     spent, losses = [one.spent for one in options], [one.loss for one in options]
     assert spent == sorted(set(spent))
     assert losses == sorted(set(losses), reverse=True)
@@ -54,13 +62,13 @@ def test_options_spend_ever_more_and_lose_ever_less(info: ModelInfo, scan: Scan)
 
 
 def test_zeros_count_where_weights_that_are_not_zero_do(info: ModelInfo, scan: Scan):
-    options = options_of(info.layers[0], scan.of("a"), METERS["nonzeros"])
+    options = options_of(info.layers[0], scan.of("a"), in_nonzeros)
     assert any(one.settings.prune is not None and one.settings.rank is not None for one in options)
     assert all(one.settings.quantize is None for one in options)
 
 
 def test_a_layer_that_was_not_scanned_stays_as_it_is(info: ModelInfo):
-    (only,) = options_of(info.layers[0], (), METERS["size"])
+    (only,) = options_of(info.layers[0], (), in_bytes)
     assert only.settings == LayerSettings()
     assert only.spent == info.layers[0].bytes
 
