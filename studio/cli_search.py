@@ -62,6 +62,7 @@ def search(
         "out": out_path,
         "original": None if found.original is None else {"metric": plain_metric(found.original)},
         "original_ms": found.original_ms,
+        "late": found.late,
         "uniform": None if found.uniform is None else _plain(found.uniform),
         "frontier": [_plain(point) for point in found.frontier],
         "seconds": found.seconds,
@@ -140,3 +141,5 @@ def _print_time(found: SearchOutcome) -> None:
             f"time: {best.ms:.3g} ms measured, {best.ms / original:.3f} of the original's {original:.3g} ms beside it; "
             f"foreseen {best.foreseen_ms:.3g} ms"
         )
+    if found.late:
+        out.print("That is longer than the target allows, and no quicker recipe was found.")

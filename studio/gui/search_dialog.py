@@ -264,6 +264,8 @@ def _done(session: Session) -> str:
     if outcome is None:
         return "done"
     best = point_text(outcome.best).replace("   ", ", ")
+    if outcome.late:
+        return f"Longer than the target, but the quickest found: {best}."
     if outcome.uniform is None or outcome.uniform.key == outcome.best.key:
         return f"Best: {best}."
     alike = point_text(outcome.uniform).replace("   ", ", ")

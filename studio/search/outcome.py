@@ -79,6 +79,7 @@ class SearchOutcome:
         frontier: recipes for other budgets, the smallest first, measured ones and expected ones; `best` among them.
         seconds: that it took.
         original_ms: measured milliseconds of the original, in turns with the best; None where no time is asked for.
+        late: the best, timed as a whole, takes longer than was asked for: no quicker one was found.
     """
 
     best: FrontierPoint
@@ -87,3 +88,4 @@ class SearchOutcome:
     frontier: tuple[FrontierPoint, ...]
     seconds: float
     original_ms: float | None = None
+    late: bool = False

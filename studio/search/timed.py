@@ -77,11 +77,12 @@ def search_in_time(
         if excess <= 1 or AdditiveModel(tighter, scan).solve(tighter.target.limit * tighter.original) is None:
             break
         problem = tighter
-    _, offered = min(found, key=lambda one: one[0]) if found[-1][0] > 1 else found[-1]
+    excess, offered = min(found, key=lambda one: one[0]) if found[-1][0] > 1 else found[-1]
     return replace(
         offered,
         frontier=_merged([outcome for _, outcome in found], measured),
         seconds=sum(outcome.seconds for _, outcome in found),
+        late=excess > 1,
     )
 
 

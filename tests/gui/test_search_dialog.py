@@ -95,6 +95,14 @@ def test_a_shorter_time_is_a_share_and_says_why_it_cannot_be_had(dialog, with_fi
     assert with_files.searches.why_not(project, "size") == ""
 
 
+def test_a_time_that_is_missed_is_said_first(dialog, with_files):
+    dialog.start.click()
+    searches = with_files.searches
+    searches.outcome = replace(searches.outcome, late=True, best=replace(searches.outcome.best, ms=1.3))
+    searches.changed.emit()
+    assert dialog._state.text().startswith("Longer than the target, but the quickest found: 8.0 kB, measured 1.3 ms")
+
+
 def test_a_point_is_taken_as_one_step(dialog, with_files):
     dialog.start.click()
     assert dialog.chosen is not None

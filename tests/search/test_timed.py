@@ -90,6 +90,7 @@ def test_a_whole_that_takes_longer_than_its_layers_is_sought_anew_with_a_tighter
     again = search_in_time(task, scan, measure, slower(task, 1.3))
     assert again.best.ms is not None
     assert again.best.ms <= 0.07
+    assert not again.late
     assert again.best.foreseen_ms is not None
     assert once.best.foreseen_ms is not None
     assert again.best.foreseen_ms < once.best.foreseen_ms
@@ -106,6 +107,7 @@ def test_it_is_sought_three_times_at_most_and_the_quickest_offered(info: ModelIn
     found = search_in_time(task, scan, measure, clock)
     assert len(asked) == 3
     assert found.best.ms == 0.092
+    assert found.late
     assert {point.ms for point in found.frontier if point.recipe == asked[1]} >= {0.092}
     recipes = [recipe.model_dump_json() for recipe in measure.asked]
     assert len(recipes) == len(set(recipes))  # none is measured a second time
