@@ -85,6 +85,23 @@ def test_a_newer_edit_supersedes_the_preview_under_way(opened: Session, engines:
     assert opened.preview.result == result(80.0)
 
 
+def test_a_drag_leaves_one_preview_waiting_however_many_values_it_passes(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    waiting = []
+    for step in range(300):
+        opened.edit_layers(["a"], "Prune", merge="ratio a", prune=PruneSettings(ratio=(step + 1) / 400))
+        waiting.append(sum(not asked.call.future.done() and not asked.call.is_cancelled for asked in engines[0].asked))
+    assert set(waiting) == {1}
+    last = engines[0].previews[-1]
+    assert last.request.source.recipe.layers["a"].prune == PruneSettings(ratio=0.75)
+    for passed in engines[0].previews[-300:-1]:  # the engine answers them late
+        passed.answer(result(10.0))
+    assert opened.preview.result is None
+    last.answer(result(80.0))
+    assert opened.preview.result == result(80.0)
+
+
 def test_the_last_result_stays_in_sight_as_the_previous_one_until_a_new_one_is_measured(
     opened: Session, engines: list[Any], result: MakeResult
 ):
