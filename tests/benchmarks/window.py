@@ -53,7 +53,9 @@ class Script:
         self._rows = window.layers.filter.rowCount()
         section = window.settings.sections["prune"]
         self._switch = section.switch
-        self.slider = section.form.editors["ratio"].slider
+        slider = section.form.findChild(QSlider)  # the first one: n and m have theirs below the ratio
+        assert isinstance(slider, QSlider)
+        self.slider = slider
 
     def move(self) -> None:
         """The next of its moves: a slider, now and then another row and another page."""
@@ -155,7 +157,7 @@ def smoothness(session: Session, window: MainWindow, seconds: float) -> Table:
         ("distillation, hands on", lambda: session.distill(LONG)),
     ):
         job = begun(start)
-        add(title, script.move, lambda job=job: job.is_running)
+        add(title, script.move, running(job))
         script.slider.setSliderDown(False)
         ended(session, job)
     return table
@@ -166,6 +168,11 @@ def begun(start: Callable[[], Job]) -> Job:
     job = start()
     wait(lambda: job.progress is not None or not job.is_running)
     return job
+
+
+def running(job: Job) -> Callable[[], bool]:
+    """Whether a job still runs, to ask again and again."""
+    return lambda: job.is_running
 
 
 def ended(session: Session, job: Job) -> None:
