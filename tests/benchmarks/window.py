@@ -24,7 +24,7 @@ from PySide6.QtWidgets import QSlider
 from rich.console import Console
 from rich.table import Table
 
-from studio.distillation.settings import DistillSettings
+from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.engine.process import ProcessEngine
 from studio.gui.app import MainThread, application
 from studio.gui.garbage import set_aside_after_opening
@@ -182,6 +182,11 @@ def ended(session: Session, job: Job) -> None:
     wait(lambda: not job.is_running)
 
 
+def newer(job: Job, point: TrainingPoint) -> Callable[[], bool]:
+    """Whether a job has told of another point since."""
+    return lambda: job.points[-1] is not point
+
+
 def training(session: Session, window: MainWindow, seconds: float) -> Table:
     """Steps a second of a distillation, while nobody touches the window and while somebody does, in turns."""
     script, job = Script(window), begun(lambda: session.distill(LONG))
@@ -192,6 +197,7 @@ def training(session: Session, window: MainWindow, seconds: float) -> Table:
             wait(lambda: is_measured(session))
             first = job.points[-1]
             delays(seconds / 3, action)
+            wait(newer(job, first))
             last = job.points[-1]
             rates[title].append((last.step - first.step) / (last.seconds - first.seconds))
             script.slider.setSliderDown(False)
