@@ -15,7 +15,7 @@ from studio.evaluation.result import Result
 PLACED = 0.3
 
 #: A share metric's drop is known well enough when half its interval is narrower than this many points …
-NARROW = 4.0
+NARROW = 2.0
 
 #: … or than this share of the drop itself: how bad a hopeless setting is matters to nobody.
 RELATIVE = 0.3
