@@ -12,6 +12,7 @@ from platformdirs import user_cache_path
 from studio.cli_options import InputShape, Trust, stopping_between_reports
 from studio.console import progress_bar, say
 from studio.engine.door import Engine
+from studio.engine.light import LightEngine
 from studio.engine.requests import GuessData, MeasureExportSize, OpenModel, Request, Source, TrustProgram
 from studio.errors import StudioError
 from studio.evaluation.data_guess import is_description
@@ -27,7 +28,11 @@ Answer = TypeVar("Answer")
 
 
 def new_engine() -> Engine:
-    """The engine in this process, imported only now so that ``studio --help`` is quick."""
+    """The engine in this process, imported when it is needed so that ``studio --help`` is quick."""
+    return LightEngine(_inline)
+
+
+def _inline() -> Engine:
     engine: Engine = import_module("studio.engine.inline").InlineEngine()
     return engine
 

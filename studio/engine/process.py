@@ -1,7 +1,8 @@
 """The engine in a child process: what the window uses, so that it stays fluid and survives whatever happens there.
 
 Two threads serve one worker, so that the caller never waits: one sends, the other starts the worker and receives.
-A worker that dies fails the calls under way with `EngineStoppedError`; the next request starts another one.
+A worker that dies fails the calls under way with `EngineStoppedError`; the next request starts another one. So does a
+worker that is ended because a file takes more than it may; the call that opened it then says so, see `bounds`.
 """
 
 import logging
@@ -13,16 +14,21 @@ from itertools import count
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, TypeVar
 
+from studio.engine.bounds import Bounds, Watched, bounds_of, own_memory
 from studio.engine.door import Call, Lane, Publish, unpublished
 from studio.engine.requests import Request
-from studio.errors import EngineStoppedError
+from studio.errors import EngineStoppedError, StudioError
 from studio.progress import Report, silent
 
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two looks at a worker that opens a file.
+LOOKING = 0.1
 
 ENGINE_ENDED = "The engine stopped unexpectedly (exit code {})."
 
@@ -33,9 +39,14 @@ class EngineBugError(Exception):
 
 @dataclass
 class _Pending:
+    """A call under way; `watched` while a file is parsed for it, `excess` once that has taken more than it may."""
+
+    request: Request[Any]
     call: Call[Any]
     report: Report
     publish: Publish
+    watched: Watched | None = None
+    excess: StudioError | None = None
 
 
 @dataclass
@@ -53,11 +64,22 @@ class ProcessEngine:
     Args:
         threads: torch threads of the worker; None leaves one core to the window.
         on_stop: told, on a thread of the engine's own, when a worker died on its own.
+        bounds: what a request may take, None for any amount.
+        memory: bytes that the process of an id holds; None where that cannot be told.
+        clock: seconds.
     """
 
-    def __init__(self, threads: int | None = None, on_stop: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        on_stop: Callable[[str], None] | None = None,
+        bounds: Callable[[Request[Any]], Bounds | None] = bounds_of,
+        memory: Callable[[int], int | None] = own_memory,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._threads = threads
         self._on_stop = on_stop
+        self._bounds, self._memory, self._clock = bounds, memory, clock
         self._worker: _Worker | None = None
         self._lock = Lock()
         self._numbers = count()
@@ -78,10 +100,11 @@ class ProcessEngine:
     ) -> Call[Answer]:
         """See `studio.engine.door.Engine.start`; `report` and `publish` are called on a thread of the engine's own."""
         call: Call[Answer] = Call()
+        pending = _Pending(request, call, report, publish)
         with self._lock:
             worker = self._worker or self._begin()
             number = next(self._numbers)
-            worker.pending[number] = _Pending(call, report, publish)
+            worker.pending[number] = pending
         call.on_cancel = lambda: worker.outbox.put(("cancel", number))
         worker.outbox.put(("start", number, lane, request))
         return call
@@ -121,17 +144,34 @@ class ProcessEngine:
         sender.start()
         try:
             while True:
-                self._receive(worker, ours.recv())
+                if not self._within_bounds(worker) or ours.poll(LOOKING):
+                    self._receive(worker, ours.recv())
         except (EOFError, OSError):
             worker.process.join()
         worker.outbox.put(None)
         sender.join()
         ours.close()
 
+    def _within_bounds(self, worker: _Worker) -> bool:
+        """Ends a worker in which a file takes more than it may; whether there is one to look at again soon."""
+        with self._lock:
+            looked_at = [pending for pending in worker.pending.values() if pending.watched and not pending.excess]
+        for pending in looked_at:
+            pending.excess = pending.watched.excess() if pending.watched else None
+            if pending.excess:
+                worker.process.kill()
+        return bool(looked_at)
+
     def _receive(self, worker: _Worker, message: tuple[int, str, Any]) -> None:
         number, kind, value = message
         pending = worker.pending[number]
-        if kind == "progress":
+        if pending.excess:
+            return  # the worker has been ended over it: what it still had to say comes too late
+        if kind == "begun":
+            bounds = self._bounds(pending.request)
+            if bounds is not None:
+                pending.watched = Watched(bounds, worker.process.pid, self._memory, self._clock)
+        elif kind == "progress":
             pending.report(value)
         elif kind == "value":
             pending.publish(value)
@@ -154,7 +194,7 @@ class ProcessEngine:
             owed = list(worker.pending.values())
             worker.pending.clear()
         for pending in owed:
-            pending.call.future.set_exception(EngineStoppedError(reason))
+            pending.call.future.set_exception(pending.excess or EngineStoppedError(reason))
         if unasked:
             log.warning(reason)
             if self._on_stop is not None:

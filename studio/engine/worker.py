@@ -32,7 +32,7 @@ def serve(connection: Connection, threads: int | None) -> None:
 
     Args:
         connection: carries ``("start", number, lane, request)`` and ``("cancel", number)`` in, and
-            ``(number, "progress" | "value" | "answer" | "error", value)`` out.
+            ``(number, "begun" | "progress" | "value" | "answer" | "error", value)`` out.
         threads: torch threads; None leaves one core to the window.
     """
     give_way()
@@ -89,6 +89,7 @@ class _Worker:
 
         try:
             self._stop_if_cancelled(number)
+            self._send(number, "begun", None)
             self._send(number, "answer", self._workspace.answer(request, report, publish))
         except (StudioError, Cancelled) as error:
             self._send(number, "error", error.with_traceback(None))

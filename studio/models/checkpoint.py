@@ -4,7 +4,6 @@ Nothing in them is executed: safetensors is plain data, and pickles are read by 
 which builds tensors and containers only.
 """
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,23 +15,10 @@ from torch import Tensor
 from studio.errors import ModelFileError
 from studio.models.mapped import mapped_tensors
 from studio.models.packed import unpacked
-
-_INDEX = ".safetensors.index.json"
-_PICKLES = (".pt", ".pth", ".th", ".bin")
+from studio.models.shards import INDEX, shards_of, without_prefix
 
 #: Keys under which training scripts put the weights, among the optimizer's state and the like.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-
-#: What `torch.nn.DataParallel` and `torch.compile` put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
-
-#: An index is a list of names; a larger one is none.
-_MAX_INDEX_BYTES = 2**26
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether the file's name says that it holds weights alone."""
-    return path.suffix.lower() in (".safetensors", *_PICKLES) or path.name.endswith(_INDEX)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -45,7 +31,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelFileError: the file is damaged, holds anything but tensors, or names a shard that is not beside it.
     """
-    if path.name.endswith(_INDEX):
+    if path.name.endswith(INDEX):
         found = _read_shards(path)
     elif path.suffix.lower() == ".safetensors":
         found = _read_safetensors(path)
@@ -53,34 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         found = _unwrapped(_read_pickle(path))
     if not found:
         raise ModelFileError("it holds no weights.")
-    return _without_prefix(found)
-
-
-def format_of(path: Path) -> str:
-    """The format's name: ``safetensors`` or ``state_dict``."""
-    return "safetensors" if path.suffix.lower() == ".safetensors" or path.name.endswith(_INDEX) else "state_dict"
-
-
-def shards_of(path: Path) -> list[Path]:
-    """The files that hold the weights: the checkpoint itself, or the shards that its index names.
-
-    Raises:
-        ModelFileError: the index is damaged, or names a file that is not beside it.
-    """
-    if not path.name.endswith(_INDEX):
-        return [path]
-    try:
-        if path.stat().st_size > _MAX_INDEX_BYTES:
-            raise ModelFileError("it is too large for an index of weights.")
-        names = sorted({str(name) for name in json.loads(path.read_bytes())["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelFileError("it is not an index of weights: 'weight_map' is missing or damaged.") from error
-    for name in names:
-        if Path(name).name != name or not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
-            raise ModelFileError(f"its index reaches out of the folder, to '{name}'.")
-        if not (path.parent / name).is_file():
-            raise ModelFileError(f"the file '{name}' is missing beside it.")
-    return [path.parent / name for name in names]
+    return without_prefix(found)
 
 
 def _read_shards(path: Path) -> dict[str, Tensor]:
@@ -131,10 +90,3 @@ def _unwrapped(found: Any) -> dict[str, Tensor]:
             return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
         found = found[wrapper]
     raise ModelFileError("it holds no weights by name; save the `state_dict()` of the model.")
-
-
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state

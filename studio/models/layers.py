@@ -1,6 +1,5 @@
 """The layer table: what layers a graph has, in the order they run, what they cost and what can be done to them."""
 
-import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ from studio.models.channels import Channels, find_channels
 from studio.models.convolution import Conv, padding_amounts
 from studio.models.layer import OK, Axis, Layer
 from studio.models.model import weight_matrix
+from studio.models.verdicts import verdicts
 
 KINDS: dict[type[nn.Module], str] = {
     nn.Conv1d: "conv1d",
@@ -123,33 +123,3 @@ def _layer(name: str, module: nn.Module, macs: int, window: tuple[Axis, ...]) ->
         methods=verdicts(kind, shape, groups),
         window=window,
     )
-
-
-def verdicts(kind: str, shape: tuple[int, ...], groups: int) -> dict[str, str]:
-    """For each technique, `OK` or the reason in words why it cannot be applied to such a layer."""
-    if kind == "embedding" or kind.startswith("conv_transpose"):
-        plural = "embedding" if kind == "embedding" else "transposed convolution"
-        return {
-            "prune": f"pruning is not supported for {plural} layers",
-            "n_m": f"pruning is not supported for {plural} layers",
-            "rank": f"low rank is not supported for {plural} layers",
-            "quantize": f"quantization is not supported for {plural} layers",
-            "activations": f"quantization is not supported for {plural} layers",
-        }
-    return {
-        "prune": OK,
-        "n_m": OK if math.prod(shape[1:]) > 1 else "each output has a single weight: no neighbours to choose from",
-        "rank": _rank_verdict(shape, groups),
-        "quantize": OK,
-        "activations": OK,
-    }
-
-
-def _rank_verdict(shape: tuple[int, ...], groups: int) -> str:
-    if groups > 1 and shape[1] == 1:
-        return "depthwise convolution: each group sees a single input channel, nothing to factor"
-    if groups > 1:
-        return "grouped convolution: its groups share no inputs to factor"
-    if min(shape[0], math.prod(shape[1:])) < 2:
-        return "the weight matrix has a single row or column: nothing to factor"
-    return OK

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import fx
 
 from studio.errors import ModelFileError, OperatorError
-from studio.models.checkpoint import format_of, is_checkpoint, read_checkpoint, shards_of
+from studio.models.checkpoint import read_checkpoint
 from studio.models.fold import fold_batch_norms
 from studio.models.huggingface import fingerprint_of, import_folder, is_folder, weight_files
 from studio.models.layer import Layer, ModelInfo, TensorSpec
@@ -18,6 +18,7 @@ from studio.models.model import DEFAULT_SIZE, Model, example_inputs
 from studio.models.onnx_file import import_onnx
 from studio.models.onnx_loose import weights_in
 from studio.models.pt2_file import import_pt2
+from studio.models.shards import format_of, is_checkpoint, shards_of
 from studio.models.sites import sites_of
 from studio.models.skeleton import fill
 from studio.models.torchscript import check_conversion, is_torchscript, refuse_untrusted
