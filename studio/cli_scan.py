@@ -25,6 +25,9 @@ def scan(
     activations: Annotated[
         bool, typer.Option("--activations", help="Also round each layer's activations alone, its weights as they are.")
     ] = False,
+    channels: Annotated[
+        bool, typer.Option("--channels/--no-channels", help="Also remove channels of each group of coupled layers.")
+    ] = True,
     recipe: RecipePath = None,
     skeleton: Skeleton = None,
     samples: Samples = None,
@@ -36,7 +39,9 @@ def scan(
     source, _info = source_of(engine, model, skeleton, recipe, data, calibration)
     if calibration is None and recipe is None:
         say(f"note: the first samples of {data} calibrate and also measure; give --calibration to keep them apart.")
-    request = ScanLayers(source, data, samples, seed, layers, racing, out_path, activations=activations)
+    request = ScanLayers(
+        source, data, samples, seed, layers, racing, out_path, activations=activations, channels=channels
+    )
     found = ask(engine, request, stop_in_order=True)
     plain = {
         "points": [point.model_dump(mode="json", exclude_none=True) for point in found.points],

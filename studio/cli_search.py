@@ -16,7 +16,8 @@ from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import Layer
 from studio.recipe.files import save_recipe
 from studio.search.outcome import FrontierPoint, SearchOutcome
-from studio.search.target import KINDS, parse_target
+from studio.search.reasons import reasons
+from studio.search.target import KINDS, Target, parse_target
 
 SAMPLES = 2048
 SCAN_SAMPLES = 1024
@@ -40,6 +41,10 @@ def search(
     scan: Annotated[
         str | None, typer.Option(metavar="FILE", help="Keep the scan here; one that is in it is continued.")
     ] = None,
+    channels: Annotated[
+        bool,
+        typer.Option("--channels/--no-channels", help="Also remove channels, or leave every layer as wide as it is."),
+    ] = True,
     skeleton: Skeleton = None,
     samples: Annotated[int, typer.Option(min=1, help="Measure each recipe on at most this many samples.")] = SAMPLES,
     seed: Seed = 0,
@@ -54,7 +59,8 @@ def search(
     if calibration is None and recipe is None:
         say(f"note: the first samples of {data} calibrate and also measure; give --calibration to keep them apart.")
     locked = source.recipe.with_locks(_named(lock or (), info.layers))
-    request = Search(replace(source, recipe=locked), data, wanted, samples, seed, min(samples, SCAN_SAMPLES), scan)
+    source = replace(source, recipe=locked)
+    request = Search(source, data, wanted, samples, seed, min(samples, SCAN_SAMPLES), scan, channels)
     found = ask(engine, request, stop_in_order=True)
     save_recipe(found.best.recipe, out_path)
     plain = {
@@ -63,11 +69,12 @@ def search(
         "original": None if found.original is None else {"metric": plain_metric(found.original)},
         "original_ms": found.original_ms,
         "late": found.late,
+        "decided_by": found.decided_by,
         "uniform": None if found.uniform is None else _plain(found.uniform),
         "frontier": [_plain(point) for point in found.frontier],
         "seconds": found.seconds,
     }
-    print_answer(plain, as_json, lambda: _print(found, out_path))
+    print_answer(plain, as_json, lambda: _print(found, out_path, wanted))
 
 
 def _named(patterns: Iterable[str], layers: tuple[Layer, ...]) -> list[str]:
@@ -98,12 +105,13 @@ def _plain(point: FrontierPoint) -> dict[str, Any]:
         "foreseen_ms": point.foreseen_ms,
         "ms": point.ms,
         "expected_drop": point.expected,
+        "likely_drop": point.likely,
         "metric": None if point.metric is None else plain_metric(point.metric),
         "drop": None if drop is None else {"value": drop.value, "low": drop.low, "high": drop.high},
     }
 
 
-def _print(found: SearchOutcome, path: str) -> None:
+def _print(found: SearchOutcome, path: str, target: Target) -> None:
     """The frontier, and what is offered."""
     table = Table("recipe", title="Accuracy against size")
     for heading in ("bytes", "MACs", "expected drop", "measured", "drop"):
@@ -116,11 +124,11 @@ def _print(found: SearchOutcome, path: str) -> None:
         marked = f"[bold]{name}[/bold]" if point.key == found.best.key else name
         table.add_row(marked, f"{point.bytes:,}", f"{point.macs:,}", expected, measured, drop)
     out.print(table)
-    _print_offer(found, path)
+    _print_offer(found, path, target)
     _print_time(found)
 
 
-def _print_offer(found: SearchOutcome, path: str) -> None:
+def _print_offer(found: SearchOutcome, path: str, target: Target) -> None:
     best, uniform = found.best, found.uniform
     if best.metric is not None and best.drop is not None:
         drop = best.drop
@@ -131,6 +139,8 @@ def _print_offer(found: SearchOutcome, path: str) -> None:
     if uniform is not None and uniform.drop is not None:
         verdict = "no better was found" if uniform.key == best.key else f"drop {uniform.drop.value:.2f}"
         out.print(f"best with all layers alike: {uniform.label}, {uniform.bytes:,} bytes, {verdict}")
+    for line in reasons(found, target):
+        out.print(line)
 
 
 def _print_time(found: SearchOutcome) -> None:

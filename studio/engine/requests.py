@@ -176,6 +176,7 @@ class ScanLayers(Request[Scan]):
         keep: path of the file that points are kept in as they come; a scan of the same kind in it is continued.
         skip: names of layers that are not scanned.
         activations: also round the activations of each layer alone; their ranges are learnt from the calibration.
+        channels: also remove channels, of each group of coupled layers alone.
     """
 
     source: Source
@@ -187,13 +188,15 @@ class ScanLayers(Request[Scan]):
     keep: str | None = None
     skip: frozenset[str] = frozenset()
     activations: bool = False
+    channels: bool = True
 
 
 @dataclass(frozen=True)
 class Search(Request[SearchOutcome]):
     """Finds the best recipe under a budget: scans, chooses, measures; a `FrontierPoint` is published for each recipe.
 
-    Points are published first as they are expected and again as they were measured; those of the scan are not.
+    Points are published first as they are expected and again as they were measured; before them the `ScanPoint` values
+    of the scan.
 
     Attributes:
         source: the original, the calibration data and the recipe: of it the options hold for everything, and the layers
@@ -204,6 +207,7 @@ class Search(Request[SearchOutcome]):
         seed: fixes the order of the samples.
         scan_samples: at most this many for each point of the scan, which races.
         keep: path of the file that the scan's points are kept in; a scan of the same kind in it is continued.
+        channels: whether channels may go. Where a time is asked for none do: layers are timed at their full width.
     """
 
     source: Source
@@ -213,6 +217,7 @@ class Search(Request[SearchOutcome]):
     seed: int = 0
     scan_samples: int | None = 1024
     keep: str | None = None
+    channels: bool = True
 
 
 @dataclass(frozen=True)

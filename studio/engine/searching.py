@@ -45,7 +45,7 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
         request: what is sought.
         ask: answers other requests.
         report: told of the scan's points and of every measurement.
-        publish: receives points of the frontier.
+        publish: receives the points of the scan, then those of the frontier.
 
     Raises:
         SearchError: the target cannot be reached.
@@ -55,10 +55,9 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
     times = _times(source, ask, report) if target.kind == LATENCY else None
     exported = ask(MeasureExportSize(source.model, source.skeleton), report, _nothing)
     problem = Problem(info, source.recipe, exported, target if times is None else _share(target, times), times)
-    held = frozenset(problem.held)
+    held, channels = frozenset(problem.held), request.channels and times is None
     # units of progress: one for each point of the scan
-    scanning = sum(one.layer.name not in held for one in candidates(info))
-
+    scanning = len(candidates(info, skip=held, channels=channels))
     whole = scanning + RECIPE * MEASURED * (1 if times is None else ROUNDS)
 
     def while_scanning(now: Progress) -> None:
@@ -69,8 +68,10 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
         report(Progress(scanning + RECIPE * now.done, whole, now.message))
 
     plain = replace(source, recipe=Recipe(options=source.recipe.options))
-    points = ScanLayers(plain, request.data, request.scan_samples, request.seed, keep=request.keep, skip=held)
-    scan = ask(points, while_scanning, _nothing)
+    layers = ScanLayers(
+        plain, request.data, request.scan_samples, request.seed, keep=request.keep, skip=held, channels=channels
+    )
+    scan = ask(layers, while_scanning, publish)
 
     def measure(recipe: Recipe, told: Report) -> Result:
         asked = Preview(replace(source, recipe=recipe), request.data, request.samples, request.seed)
@@ -82,7 +83,7 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
         return WholeTime(found.now.ms, found.original.ms)
 
     if times is None:
-        return search(problem, scan, measure, report=while_measuring, publish=publish)
+        return search(problem, scan, measure, channels=channels, report=while_measuring, publish=publish)
     within = target.limit if target.absolute else None
     return search_in_time(problem, scan, measure, clock, within_ms=within, report=while_measuring, publish=publish)
 

@@ -200,7 +200,7 @@ class Workspace:
     def _(self, request: ScanLayers, report: Report, publish: Publish) -> Scan:
         source, model = request.source, self._model(request.source.model, request.source.skeleton)
         model.info.require("scan")
-        chosen = candidates(model.info, request.layers, request.activations, request.skip)
+        chosen = candidates(model.info, request.layers, request.activations, request.skip, request.channels)
         options, samples, seed, racing = source.recipe.options, request.samples, request.seed, request.racing
         key = scan_key(model.info.fingerprint, request.data, source.calibration, options, samples, seed, racing)
         kept = KeptScan(key, left_out(model.info), Path(request.keep) if request.keep else None)

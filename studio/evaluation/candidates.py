@@ -6,19 +6,20 @@ from fnmatch import fnmatchcase
 
 from studio.errors import RecipeError
 from studio.models.layer import OK, Layer, ModelInfo
-from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
 #: Methods that a scan tries, and the verdict of the same name that must allow them.
-METHODS = ("quantize", "prune", "rank")
+METHODS = ("quantize", "prune", "rank", "channels")
 
 WEIGHT_BITS = (8, 4, 3)
 SPARSITIES = (0.3, 0.5, 0.7)
 RANK_SHARES = (0.75, 0.5, 0.25)
+CHANNEL_RATIOS = (0.125, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One strength of one method for one layer, in words and as a recipe has it."""
+    """One strength of one method for one layer, in words and as a recipe has it; channels at their first layer."""
 
     layer: Layer
     method: str
@@ -27,7 +28,11 @@ class Candidate:
 
 
 def candidates(
-    info: ModelInfo, pattern: str = "*", activations: bool = False, skip: Collection[str] = ()
+    info: ModelInfo,
+    pattern: str = "*",
+    activations: bool = False,
+    skip: Collection[str] = (),
+    channels: bool = True,
 ) -> list[Candidate]:
     """What is tried, in the order in which it is cheapest to measure: the last layers first, mildest settings first.
 
@@ -36,7 +41,8 @@ def candidates(
         pattern: glob of the layers.
         activations: also round what each layer reads and gives to 8 bits, its weights left as they are. Beside the
             points of its weights alone it tells which of the two a layer minds, and so what may help it.
-        skip: names of layers that are left out.
+        skip: names of layers that are left out, and with them the channels that they give or take.
+        channels: also remove channels, of each group of coupled layers alone, at the first layer of the group.
 
     Raises:
         RecipeError: no layer matches.
@@ -44,7 +50,13 @@ def candidates(
     layers = [layer for layer in info.layers if fnmatchcase(layer.name, pattern)]
     if not layers:
         raise RecipeError(f"--layers: the pattern '{pattern}' matches no layer of the model.")
-    return [candidate for layer in reversed(layers) if layer.name not in skip for candidate in _of(layer, activations)]
+    groups = {group.name for group in info.groups if not {*group.members, *group.consumers} & {*skip}}
+    return [
+        candidate
+        for layer in reversed(layers)
+        if layer.name not in skip
+        for candidate in (*_of(layer, activations), *(_of_group(layer) if channels and layer.name in groups else ()))
+    ]
 
 
 def left_out(info: ModelInfo) -> dict[str, dict[str, str]]:
@@ -72,3 +84,9 @@ def _of(layer: Layer, activations: bool) -> Iterator[Candidate]:
         for share in RANK_SHARES:
             rank = RankSettings(parameters=share)
             yield Candidate(layer, "rank", f"{100 * share:.0f} %", LayerSettings(rank=rank))
+
+
+def _of_group(layer: Layer) -> Iterator[Candidate]:
+    """The channels of the group whose first layer this is."""
+    for ratio in CHANNEL_RATIOS:
+        yield Candidate(layer, "channels", f"{100 * ratio:g} %", LayerSettings(channels=ChannelSettings(ratio=ratio)))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from studio.evaluation.candidates import METHODS
 from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.models.layer import ModelInfo
-from studio.recipe.cost import layer_cost
+from studio.recipe.cost import layer_cost, rest_cost
+from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings, QuantizeSettings
 
 #: Noise over signal of the outputs below which a layer alone is taken to cost nothing: 30 dB.
@@ -21,7 +22,7 @@ class Feasibility:
     """One method on one model.
 
     Attributes:
-        method: ``quantize``, ``prune`` or ``rank``.
+        method: ``quantize``, ``prune``, ``rank`` or ``channels``.
         eligible: names of the layers that can take it.
         refused: the others, with the reason in words.
         bytes_saved: of the exported file, each eligible layer at its strongest harmless setting; None where only a
@@ -52,6 +53,8 @@ def _of(method: str, info: ModelInfo, scan: Scan | None) -> Feasibility:
     refused = {layer.name: layer.methods.get(method, "not possible") for layer in info.layers if layer not in eligible}
     names = tuple(layer.name for layer in eligible)
     if scan is not None and any(point.method == method for point in scan.points):
+        if method == "channels":
+            return Feasibility(method, names, refused, *_saved_by_channels(info, scan))
         best = {layer.name: _least(scan.of(layer.name, method), layer.bytes) for layer in eligible}
         chosen = [(info.layer(name), point) for name, point in best.items() if point is not None]
         saved = sum(layer.bytes - point.bytes for layer, point in chosen)
@@ -60,6 +63,19 @@ def _of(method: str, info: ModelInfo, scan: Scan | None) -> Feasibility:
         saved = sum(max(0, layer.bytes - layer_cost(layer, _EIGHT_BITS).bytes) for layer in eligible)
         return Feasibility(method, names, refused, saved, 0)
     return Feasibility(method, names, refused, None, None)
+
+
+def _saved_by_channels(info: ModelInfo, scan: Scan) -> tuple[int, int]:
+    """Bytes and operations, each group at its largest harmless share: what two groups save of one layer multiplies."""
+    harmless = sorted((p for p in scan.points if p.method == "channels" and p.distortion <= HARMLESS), key=_removed)
+    narrowed = Recipe().with_layers({point.layer: point.settings for point in harmless}).narrowed(info.layers)
+    rest = {layer.name: rest_cost(layer, narrowed[layer.name], LayerSettings()) for layer in info.layers}
+    saved = sum(layer.bytes - rest[layer.name].bytes for layer in info.layers)
+    return saved, sum(layer.macs - rest[layer.name].macs for layer in info.layers)
+
+
+def _removed(point: ScanPoint) -> float:
+    return 0.0 if point.settings.channels is None else point.settings.channels.ratio
 
 
 def _least(points: tuple[ScanPoint, ...], size: int) -> ScanPoint | None:

@@ -1,10 +1,11 @@
 """What a recipe will probably cost, told from a scan before anything is measured: never a measurement.
 
 Every layer's drop is read from its own curves, straight between two points; methods of a layer and layers of a model
-are added up, as if none minded what the others lose. That holds for small drops and errs for large ones.
+are added up, as if none minded what the others lose. Channels count once, at the first changed layer of those that lose
+them together. That holds for small drops and errs for large ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 
@@ -79,7 +80,7 @@ class Curves:
         """
         found: dict[str, Estimate] = {}
         unknown: list[str] = []
-        for name, chosen in settings.items():
+        for name, chosen in _once_a_group(layers, settings):
             estimate = self._of(layers[name], chosen, factors.get(name))
             if isinstance(estimate, Estimate):
                 found[name] = estimate
@@ -99,12 +100,27 @@ class Curves:
         for method in ("channels", "prune", "rank", "quantize"):
             if getattr(settings, method) is None:
                 continue
-            curve = self._curves.get((layer.name, method))
+            curve = self._curves.get(((layer.group or layer.name) if method == "channels" else layer.name, method))
             place = strength_in(layer, method, settings, factors) if method in HARMLESS else None
             if curve is None or place is None:
                 return method
             total += curve.at(place)
         return total
+
+
+def _once_a_group(
+    layers: Mapping[str, Layer], settings: Mapping[str, LayerSettings]
+) -> Iterator[tuple[str, LayerSettings]]:
+    """The settings of each layer, without the channels that an earlier layer has told of."""
+    told = set[str | None]()
+    for name, chosen in settings.items():
+        group = layers[name].group
+        known = group is not None and chosen.channels is not None and group in told
+        left = chosen.model_copy(update={"channels": None}) if known else chosen
+        if chosen.channels is not None:
+            told.add(group)
+        if not left.is_empty:
+            yield name, left
 
 
 class _Curve:

@@ -1,7 +1,7 @@
-"""The layer scan: every layer alone, at several strengths of each method, on the same samples.
+"""The layer scan: every layer or group of channels alone, at several strengths of each method, on the same samples.
 
-Each candidate differs from the original in one layer, so that a `Replay` of the original runs only what lies behind
-that layer; the values are those of full evaluations.
+Each candidate differs from the original in one layer, or in those that share channels, so that a `Replay` of the
+original runs only what lies behind it; the values are those of full evaluations.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +18,9 @@ from studio.evaluation.result import Result, distortion_of, drop_of
 from studio.evaluation.sensitivity import ScanPoint, candidate_key
 from studio.models.model import Model
 from studio.progress import Progress, Report, silent
-from studio.recipe.cost import layer_cost
+from studio.recipe.cost import layer_cost, rest_cost
 from studio.recipe.recipe import Recipe
-from studio.recipe.settings import Options
+from studio.recipe.settings import LayerSettings, Options
 
 #: Samples after which a race may be decided; whole batches, so that every value is that of a full evaluation.
 RACE = (128, 256, 512, 1024, 2048)
@@ -84,7 +84,7 @@ def scan(
 
 
 def measure_alone(course: Course, candidate: Candidate, report: Report = silent) -> ScanPoint:
-    """One layer compressed alone, in the layer fit."""
+    """One layer, or one group of channels, compressed alone, in the layer fit."""
     options = course.options.model_copy(update={"fit": "layer"})
     recipe = Recipe(options=options).with_layer(candidate.layer.name, candidate.settings)
     compressed = compress(course.model, recipe, calibration=course.calibration, report=report)
@@ -104,14 +104,14 @@ def measure_alone(course: Course, candidate: Candidate, report: Report = silent)
 
 def _point(candidate: Candidate, compressed: CompressedModel, result: Result) -> ScanPoint:
     layer, metric, drop = candidate.layer, result.metric, drop_of(result)
-    cost = layer_cost(layer, candidate.settings.normalised(), compressed.factors.get(layer.name))
+    size, macs = _cost(candidate, compressed)
     return ScanPoint(
         layer=layer.name,
         method=candidate.method,
         setting=candidate.setting,
         settings=candidate.settings,
-        bytes=cost.bytes,
-        macs=cost.macs,
+        bytes=size,
+        macs=macs,
         metric=metric.name,
         value=metric.value,
         low=metric.low,
@@ -122,6 +122,18 @@ def _point(candidate: Candidate, compressed: CompressedModel, result: Result) ->
         drop_high=drop.high,
         distortion=distortion_of(result),
     )
+
+
+def _cost(candidate: Candidate, compressed: CompressedModel) -> tuple[int, int]:
+    """Bytes and operations of the layer, or of all layers that lose channels with it."""
+    layer = candidate.layer
+    if candidate.settings.channels is None:
+        alone = layer_cost(layer, candidate.settings.normalised(), compressed.factors.get(layer.name))
+        return alone.bytes, alone.macs
+    layers = compressed.model.info.layers
+    narrowed = compressed.recipe.narrowed(layers)
+    costs = [rest_cost(one, narrowed[one.name], LayerSettings()) for one in layers if narrowed[one.name] != one]
+    return sum(cost.bytes for cost in costs), sum(cost.macs for cost in costs)
 
 
 def _told(report: Report, done: int, total: int, candidate: Candidate) -> Report:

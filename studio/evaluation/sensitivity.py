@@ -14,15 +14,16 @@ from studio.recipe.settings import LayerSettings, Options, Settings
 
 
 class ScanPoint(Settings):
-    """One layer compressed alone.
+    """One layer, or one group of coupled channels, compressed alone.
 
     Attributes:
-        layer: its name.
-        method: ``quantize`` (of the weights alone), ``prune``, ``rank``, or ``activations`` (of these alone).
+        layer: its name; of channels the name of the group, which is that of its first layer.
+        method: ``quantize`` (of the weights alone), ``prune``, ``rank``, ``channels``, or ``activations`` (of these
+            alone).
         setting: the strength in words, such as ``4 bit`` or ``50 %``.
         settings: the same as a recipe has it.
-        bytes: of the layer in the exported file.
-        macs: of the layer for one sample.
+        bytes: of the layer in the exported file; of channels those of all layers that lose some.
+        macs: likewise, for one sample.
         metric: name of the metric.
         value: of the whole model, in the metric's unit (percent for accuracies).
         low: lower end of its 95 % interval.

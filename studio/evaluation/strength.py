@@ -6,8 +6,9 @@ from studio.models.layer import Layer
 from studio.recipe.factorization import Factorization, budget
 from studio.recipe.settings import LayerSettings
 
-#: Strength at which a method takes nothing away: weights of 16 bits, no zeros, as many weights as there were.
-HARMLESS = {"quantize": -16.0, "prune": 0.0, "rank": -1.0}
+#: Strength at which a method takes nothing away: weights of 16 bits, no zeros, as many weights and
+#: channels as there were.
+HARMLESS = {"quantize": -16.0, "prune": 0.0, "rank": -1.0, "channels": 0.0}
 
 
 def strength(method: str, settings: LayerSettings) -> float | None:
@@ -17,6 +18,8 @@ def strength(method: str, settings: LayerSettings) -> float | None:
         return None if bits is None else -float(bits)
     if method == "quantize":
         return None if settings.quantize is None else -float(settings.quantize.weight_bits)
+    if method == "channels":
+        return None if settings.channels is None else settings.channels.ratio
     if method == "prune":
         return settings.prune.ratio if settings.prune is not None and settings.prune.kind == "unstructured" else None
     return None if settings.rank is None or settings.rank.parameters is None else -settings.rank.parameters

@@ -6,7 +6,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 
-from studio.gui.labels import label
+from studio.gui.labels import label, placeholder
 from studio.gui.plots import Plot, bar_length, brush, log_ticks, pen
 from studio.gui.text import bytes_text, change_of_value, change_title, drop_text, in_points
 from studio.gui.theme import Colours, Theme
@@ -28,6 +28,9 @@ _DEEPEST = 1.3
 _DEEPEST_EXPECTED = 6.0
 
 
+_EMPTY = "The frontier is drawn here: first as the scan lets one expect it, then as measured."
+
+
 class FrontierPlot:
     """Hollow, dashed: as expected; filled with an error bar: measured; squares: all layers alike.
 
@@ -37,6 +40,7 @@ class FrontierPlot:
 
     Attributes:
         legend: what the marks mean.
+        empty: stands there as long as there is no point.
     """
 
     def __init__(self, theme: Theme, chosen: Callable[[FrontierPoint], object]) -> None:
@@ -44,6 +48,7 @@ class FrontierPlot:
         self._plot = Plot(theme, "Accuracy against size", bottom="size, kB", left="change, points")
         self.widget = self._plot.widget
         self.widget.setMinimumHeight(240)
+        self.empty = placeholder(_EMPTY, self.widget)
         self.legend = label("")
         self._plot.painted(lambda c: self.legend.setText(legend_text(c)))
         zero = pg.InfiniteLine(angle=0, pos=0)
@@ -66,6 +71,8 @@ class FrontierPlot:
 
     def show(self, points: Sequence[FrontierPoint], current: FrontierPoint | None) -> None:
         """Draws the points, a ring about the chosen one."""
+        self.empty.setVisible(not points)
+        self._plot.item.setVisible(bool(points))
         metric = metric_of(points)
         deep = [drop_of(point) for point in points if point.is_measured] or [_DEEPEST_EXPECTED]
         deepest = _DEEPEST * max(_LEAST_HEIGHT if in_points(metric) else _LEAST_RISE, *deep)

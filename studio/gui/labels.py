@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 
 def label(text: str, role: str | None = None, *, wrap: bool = False) -> QLabel:
@@ -11,6 +11,16 @@ def label(text: str, role: str | None = None, *, wrap: bool = False) -> QLabel:
     made.setWordWrap(wrap)
     if role is not None:
         made.setProperty("role", role)
+    return made
+
+
+def placeholder(text: str, over: QWidget) -> QLabel:
+    """A quiet line in the middle of a widget that has nothing to show yet; it lets clicks through."""
+    made = label(text, "detail", wrap=True)
+    made.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    made.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+    layout = QVBoxLayout(over)
+    layout.addWidget(made)
     return made
 
 

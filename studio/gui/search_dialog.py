@@ -7,6 +7,7 @@ from typing import cast
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDialog,
     QDoubleSpinBox,
@@ -22,19 +23,28 @@ from PySide6.QtWidgets import (
 from studio.errors import StudioError
 from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, metric_of, point_text
 from studio.gui.jobs_panel import job_text
-from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.labels import ElidedLabel, label, placeholder, set_tone
 from studio.gui.text import in_points, metric_name
 from studio.gui.theme import Theme
 from studio.search.outcome import FrontierPoint
+from studio.search.reasons import reasons
 from studio.search.target import DROP, LATENCY, Target
 from studio.session.jobs import Job, JobState
 from studio.session.project import Project
 from studio.session.session import Change, Session
 
 _WHY = (
-    "A search scans every layer, chooses rank, bits and sparsity for each, measures the best recipes, and compares "
-    "them with treating all layers alike. It goes on when this window is closed."
+    "A search scans every layer, chooses rank, bits and sparsity for each, and channels where layers share them, "
+    "measures the best recipes, and compares them with treating all layers alike. It goes on when this is closed."
 )
+
+#: Why no channels go for a time.
+_TIMED = "Layers are timed at their full width: a search for a time leaves channels as they are."
+
+#: Share of the original's milliseconds to begin with.
+_SHARE = 0.6
+
+_EMPTY = "Recipes are listed here as they are found."
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Wish:
         suffix: behind the number.
         low, high, start, step: of the number.
         limit: the target's limit for the number.
+        absolute: the limit is in milliseconds.
     """
 
     kind: str
@@ -57,6 +68,11 @@ class Wish:
     start: float
     step: float
     limit: Callable[[float], float]
+    absolute: bool = False
+
+    def target(self, amount: float) -> Target:
+        """What is asked for with a number."""
+        return Target(self.kind, self.limit(amount), self.absolute)
 
 
 WISHES = (
@@ -64,6 +80,7 @@ WISHES = (
     Wish(DROP, "The smallest file that loses at most", " points", 0.0, 50.0, 0.5, 0.1, lambda points: points),
     Wish("macs", "Less arithmetic", " % of the operations", 1.0, 99.0, 50.0, 5.0, lambda percent: percent / 100),
     Wish(LATENCY, "A shorter time", " % of the original's time", 1.0, 99.0, 60.0, 5.0, lambda percent: percent / 100),
+    Wish(LATENCY, "A time of at most", " ms", 0.001, 100_000.0, 1.0, 0.1, lambda ms: ms, absolute=True),
     Wish("nonzeros", "Fewer weights", " % of them not zero", 1.0, 99.0, 50.0, 5.0, lambda percent: percent / 100),
 )
 
@@ -73,6 +90,7 @@ class SearchDialog(QDialog):
 
     Attributes:
         kind, amount: the target.
+        channels: whether channels may go.
         start, cancel: begin a search, end it.
         found: every point in words; the chosen one has a ring in the plot.
         apply: takes the chosen point's recipe.
@@ -90,12 +108,15 @@ class SearchDialog(QDialog):
         self.amount.setDecimals(1)
         self.amount.setAccessibleName("How much")
         self.amount.setMinimumWidth(170)
+        self.channels = QCheckBox("Remove &channels too")
+        self.channels.setChecked(True)
         self.start = QPushButton("Search")
         self.start.setProperty("role", "primary")
         self.cancel = QPushButton("Cancel")
         self.apply = QPushButton("Take this recipe")
         self.apply.setProperty("role", "primary")
         self._held = label("", "detail", wrap=True)
+        self._reasons = label("", "detail", wrap=True)
         self._state = ElidedLabel(role="detail")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
@@ -104,6 +125,7 @@ class SearchDialog(QDialog):
         self.plot = FrontierPlot(theme, self.choose)
         self.found = QListWidget()
         self.found.setAccessibleName("Recipes found")
+        self._empty = placeholder(_EMPTY, self.found)
         self.found.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._lay_out()
         self.kind.currentIndexChanged.connect(self._offer_amount)
@@ -133,7 +155,7 @@ class SearchDialog(QDialog):
     def _lay_out(self) -> None:
         asking = QHBoxLayout()
         asking.addWidget(self.kind, 1)
-        for widget in (self.amount, self.start, self.cancel):
+        for widget in (self.amount, self.channels, self.start, self.cancel):
             asking.addWidget(widget)
         results = QHBoxLayout()
         results.addWidget(self.plot.widget, 1)
@@ -148,6 +170,7 @@ class SearchDialog(QDialog):
         layout.addLayout(asking)
         layout.addWidget(self._held)
         layout.addWidget(self._state)
+        layout.addWidget(self._reasons)
         layout.addWidget(self._bar)
         layout.addLayout(results, 1)
         layout.addLayout(taking)
@@ -157,23 +180,28 @@ class SearchDialog(QDialog):
 
     def _offer_amount(self) -> None:
         wish = self._wish()
+        self.amount.setDecimals(3 if wish.absolute else 1)
         self.amount.setRange(wish.low, wish.high)
         self.amount.setSingleStep(wish.step)
         self.amount.setSuffix(wish.suffix)
-        self.amount.setDecimals(1)
         result = self._session.preview.result
         if wish.kind == DROP and result is not None and not in_points(result.metric.name):
             self.amount.setDecimals(3)
             self.amount.setSuffix(f" of {metric_name(result.metric.name).lower()}")
-        self.amount.setValue(wish.start)
+        self.amount.setValue(self._start_of(wish))
         self._show_job()
+
+    def _start_of(self, wish: Wish) -> float:
+        """The number to begin with: of milliseconds the usual share of what the original was last measured to take."""
+        known = self._session.latencies.previous if wish.absolute else None
+        return wish.start if known is None else _SHARE * known.original.ms
 
     def _search(self) -> None:
         project, wish = self._session.project, self._wish()
         if project is None:
             return
         try:
-            self._session.searches.start(project, Target(wish.kind, wish.limit(self.amount.value())))
+            self._session.searches.start(project, wish.target(self.amount.value()), self.channels.isChecked())
         except StudioError as error:  # a data file is gone
             self._say(str(error), "bad")
         self._show_job()
@@ -214,6 +242,7 @@ class SearchDialog(QDialog):
 
     def _draw(self) -> None:
         self.plot.show(self._session.searches.points, self.chosen)
+        self._empty.setVisible(not self.found.count())
         self.apply.setEnabled(self.chosen is not None)
         self.apply.setToolTip(
             "Take its settings for all layers, as one step" if self.chosen is not None else "Choose a point first."
@@ -232,6 +261,12 @@ class SearchDialog(QDialog):
         self._bar.setRange(0, 0 if fraction is None else 1000)
         self._bar.setValue(round(1000 * (fraction or 0.0)))
         self._held.setText(_held_text(project))
+        timed = self._wish().kind == LATENCY
+        self.channels.setEnabled(not timed)
+        self.channels.setToolTip(_TIMED if timed else "Narrower layers, where that is found to cost less than the rest")
+        why = () if searches.outcome is None else reasons(searches.outcome, searches.target)
+        self._reasons.setText(" ".join(why))
+        self._reasons.setVisible(bool(why))
         if job is not None:
             self._say(_done(self._session) if job.state is JobState.DONE else job_text(job), _tone(job))
         elif reason:

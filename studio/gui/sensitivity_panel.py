@@ -26,6 +26,7 @@ _METHODS = {
     "activations": ("bits of activations", "original"),
     "prune": ("sparsity", "energy"),
     "rank": ("weights kept by rank", "good"),
+    "channels": ("channels removed", "bad"),
 }
 
 #: Free places between the curves of two methods.
@@ -70,7 +71,7 @@ class SensitivityPanel(QWidget):
 
     Attributes:
         start: scans all layers, or goes on with a scan that was stopped.
-        cancel: stops the scan; what was measured stays.
+        cancel: stops the scan; what was measured stays. That of a search ends with the search.
         curves: what is drawn, one a method.
     """
 
@@ -100,6 +101,7 @@ class SensitivityPanel(QWidget):
         selection.changed.connect(self._show)
         session.changed.connect(self._renew)
         session.scans.changed.connect(self._measured)
+        session.jobs.added.connect(self._adopt)
         session.jobs.changed.connect(self._follow)
         self._show()
 
@@ -153,14 +155,14 @@ class SensitivityPanel(QWidget):
 
     def _scan(self) -> None:
         try:
-            self._job = self._session.scan()
+            self._session.scan()
         except StudioError as error:  # a data file is gone
             self._state.setText(str(error))
         else:
             self._show()
 
     def _stop(self) -> None:
-        if self._job is not None:
+        if self._job is not None and self._job.kind == "scan":
             self._session.jobs.cancel(self._job)
 
     def _renew(self, change: Change) -> None:
@@ -174,6 +176,11 @@ class SensitivityPanel(QWidget):
         else:
             self._hint.setText(self._hint_text(self._session.scans.scan))
 
+    def _adopt(self, job: Job) -> None:
+        """Follows a scan, whoever began it; a search begins with one."""
+        if job.kind in ("scan", "search"):
+            self._job = job
+
     def _follow(self, job: Job) -> None:
         if job is self._job:
             self._show_job()
@@ -181,13 +188,19 @@ class SensitivityPanel(QWidget):
     def _show(self) -> None:
         scan, layer = self._session.scans.scan, self._selection.current
         known = layer is not None and self._session.project is not None and scan is not None
-        curves = curves_of(scan.of(layer)) if known and scan is not None and layer is not None else []
+        curves = curves_of(self._points(scan, layer)) if known and scan is not None and layer is not None else []
         if curves != self.curves:  # an edit moves the marks alone, at every move of a slider
             self.curves = curves
             self._draw_curves()
         self._place_marks()
         self._hint.setText(self._hint_text(scan))
         self._show_job()
+
+    def _points(self, scan: Scan, layer: str) -> tuple[ScanPoint, ...]:
+        """The points of a layer, and those of the channels that it loses together with others."""
+        project, own = self._session.project, scan.of(layer)
+        group = None if project is None else project.info.layer(layer).group
+        return own if group in (None, layer) else (*own, *scan.of(group, "channels"))
 
     def _draw_curves(self) -> None:
         by_method = {curve.method: curve for curve in self.curves}
@@ -241,13 +254,13 @@ class SensitivityPanel(QWidget):
 
     def _show_job(self) -> None:
         job, scan = self._job, self._session.scans.scan
-        running = job is not None and (job.is_running or job.can_resume)
+        running = job is not None and job.kind == "scan" and (job.is_running or job.can_resume)
         reason = self._why_not(job)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Measure every layer alone, in the background; what is known is not done again")
         self.cancel.setEnabled(running)
-        self.cancel.setToolTip("Stop; what was measured stays" if running else "Nothing is being scanned.")
-        if job is not None and job.state is not JobState.DONE:
+        self.cancel.setToolTip("Stop; what was measured stays" if running else _not_cancelled(job))
+        if job is not None and job.state is not JobState.DONE and (job.kind == "scan" or job.is_running):
             self._state.setText(job_text(job))
         elif scan is not None and scan.points:
             layers = len({point.layer for point in scan.points})
@@ -260,9 +273,16 @@ class SensitivityPanel(QWidget):
             return "Open a model first."
         if "scan" in self._session.project.info.lacks:
             return sentence(self._session.project.info.lacks["scan"])
+        what = "search" if job is not None and job.kind == "search" else "scan"
         if job is not None and job.is_running:
-            return "A scan is running."
-        return "A scan is paused: resume or cancel it under Jobs." if job is not None and job.can_resume else ""
+            return f"A {what} is running."
+        return f"A {what} is paused: resume or cancel it under Jobs." if job is not None and job.can_resume else ""
+
+
+def _not_cancelled(job: Job | None) -> str:
+    """Why no scan can be cancelled here."""
+    searching = job is not None and job.kind == "search" and (job.is_running or job.can_resume)
+    return "A search is cancelled in its own window, or under Jobs." if searching else "Nothing is being scanned."
 
 
 def point_text(point: ScanPoint) -> str:

@@ -21,9 +21,10 @@ class ExpectedDrop:
     def __init__(self, points: Iterable[ScanPoint]) -> None:
         known = sorted((p.distortion, p.drop, p.samples) for p in points)
         self._distortions = np.array([0.0, *(distortion for distortion, _, _ in known)])
-        drops = np.array([0.0, *(max(drop, 0.0) for _, drop, _ in known)])
+        drops = np.array([0.0, *(drop for _, drop, _ in known)])
         weights = np.array([1.0, *(float(max(samples, 1)) for _, _, samples in known)])
-        self._drops = isotonic_regression(drops, weights=weights).x
+        # only then cut off at zero: chance gives drops below it as often as above, which even out
+        self._drops = np.maximum(isotonic_regression(drops, weights=weights).x, 0.0)
 
     def __call__(self, distortion: float) -> float:
         """The drop, in the metric's unit."""

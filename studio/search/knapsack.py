@@ -1,6 +1,10 @@
-"""The multiple-choice knapsack: one option for every item, the least loss in all, within what may be spent."""
+"""The multiple-choice knapsack: one option for every item, the least loss in all, within what may be spent.
 
-from collections.abc import Sequence
+Items may be tied: an option of one then presumes an option of another.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +18,27 @@ _SCALE = 1e4
 APART = 2
 
 
+@dataclass(frozen=True)
+class Tie:
+    """An item that presumes how another one is chosen.
+
+    Attributes:
+        item: number of the item.
+        other: number of the other one.
+        presumed: for each option of `item`, the number of the option of `other` with which alone it may be chosen.
+    """
+
+    item: int
+    other: int
+    presumed: Sequence[int]
+
+
 def choose(
     spent: Sequence[Sequence[float]],
     losses: Sequence[Sequence[float]],
     limit: float,
     unlike: Sequence[Sequence[int]] = (),
+    ties: Sequence[Tie] = (),
 ) -> list[int] | None:
     """Minimises ``Σ losses[i][k_i]`` subject to ``Σ spent[i][k_i] <= limit``, exactly (HiGHS, branch and bound).
 
@@ -27,6 +47,7 @@ def choose(
         losses: what it costs, in the same order; finite.
         limit: what may be spent in all.
         unlike: earlier choices, from each of which the new one differs in at least `APART` items.
+        ties: items that presume how others are chosen.
 
     Returns:
         The chosen option of every item; None where nothing fits.
@@ -44,6 +65,7 @@ def choose(
         same = np.zeros(len(item))
         same[starts + np.asarray(choice)] = 1
         constraints.append(LinearConstraint(same[None], -np.inf, len(counts) - APART))
+    constraints += [LinearConstraint(rows, 0, 0) for rows in _tied(ties, starts, counts)]
     found = milp(
         _SCALE / (float(np.abs(loss).max()) or 1.0) * loss,
         integrality=np.ones(len(loss), np.int64),
@@ -52,6 +74,16 @@ def choose(
         options={"mip_rel_gap": 0.0},
     )
     return None if found.x is None else _chosen(found.x, starts, counts)
+
+
+def _tied(ties: Sequence[Tie], starts: NDArray[np.int64], counts: Sequence[int]) -> Iterator[csr_array]:
+    """For each tie and each option of the other item: the options that presume it are chosen as often as it is."""
+    for tie in ties:
+        options, other = starts[tie.item] + np.arange(counts[tie.item]), counts[tie.other]
+        values = np.concatenate([np.ones(len(options)), -np.ones(other)])
+        rows = np.concatenate([np.asarray(tie.presumed, int), np.arange(other)])
+        columns = np.concatenate([options, starts[tie.other] + np.arange(other)])
+        yield csr_array((values, (rows, columns)), shape=(other, int(sum(counts))))
 
 
 def _chosen(x: NDArray[np.float64], starts: NDArray[np.int64], counts: Sequence[int]) -> list[int]:

@@ -38,7 +38,8 @@ class LayerLoss:
         """The sum over the methods; None where the scan knows nothing of one of them.
 
         Between the points of a method, and a little beyond, the logarithm of the distortion is straight. Scales for
-        more than a channel count as if they were the channel's, the least they may cost.
+        more than a channel count as if they were the channel's, the least they may cost. Channels are no single
+        layer's: see `of_channels`.
         """
         if settings.channels is not None or (settings.rank is not None and settings.rank.parameters is None):
             return None
@@ -48,6 +49,12 @@ class LayerLoss:
         losses = (exp(_straight(self._curves[method], strength)) for method, strength in wanted.items())
         return min(sum(losses), USELESS)
 
+    def of_channels(self, ratio: float) -> float | None:
+        """The same of a share of the channels that goes, where the points are those of a group; 0 of none."""
+        if not ratio or "channels" not in self._curves:
+            return 0.0 if not ratio else None
+        return min(exp(_straight(self._curves["channels"], ratio)), USELESS)
+
 
 def strengths(settings: LayerSettings) -> dict[str, float]:
     """By method, a number along which its distortion is a curve; methods that are not used are absent."""
@@ -56,6 +63,8 @@ def strengths(settings: LayerSettings) -> dict[str, float]:
         found["quantize"] = float(settings.quantize.weight_bits)
     if settings.prune is not None:
         found["prune"] = settings.prune.ratio
+    if settings.channels is not None:
+        found["channels"] = settings.channels.ratio
     if settings.rank is not None and settings.rank.parameters is not None:
         found["rank"] = settings.rank.parameters
     return found

@@ -6,7 +6,7 @@ from itertools import product
 
 from studio.evaluation.sensitivity import ScanPoint
 from studio.models.layer import Layer
-from studio.recipe.cost import LayerCost, layer_cost
+from studio.recipe.cost import LayerCost, rest_cost
 from studio.recipe.factorization import budget, candidates
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 from studio.search.losses import LayerLoss
@@ -61,9 +61,9 @@ def undominated(options: Iterable[Option]) -> list[Option]:
     return best
 
 
-def spent_by(layer: Layer, settings: LayerSettings, meter: Meter) -> float:
-    """The most that a layer spends with its settings, whichever form its factors take."""
-    return max(meter.of_layer(cost) for cost in _costs(layer, settings.normalised()))
+def spent_by(layer: Layer, settings: LayerSettings, meter: Meter, rest: Layer | None = None) -> float:
+    """The most that a layer, or what is left of it, spends with its settings, whichever form its factors take."""
+    return max(meter.of_layer(cost) for cost in _costs(layer, rest or layer, settings.normalised()))
 
 
 def _combined(points: tuple[ScanPoint, ...]) -> Iterator[LayerSettings]:
@@ -77,9 +77,9 @@ def _combined(points: tuple[ScanPoint, ...]) -> Iterator[LayerSettings]:
         yield LayerSettings(quantize=quantize, prune=prune, rank=rank)
 
 
-def _costs(layer: Layer, settings: LayerSettings) -> list[LayerCost]:
-    """What the layer costs with each form that its factors may take."""
-    weights = None if settings.rank is None else budget(settings.rank, layer.shape)
+def _costs(layer: Layer, rest: Layer, settings: LayerSettings) -> list[LayerCost]:
+    """What is left of the layer costs with each form that its factors may take."""
+    weights = None if settings.rank is None else budget(settings.rank, rest.shape)
     if settings.rank is None or weights is None:
-        return [layer_cost(layer, settings)]
-    return [layer_cost(layer, settings, factors) for factors in candidates(settings.rank, layer.shape, weights)]
+        return [rest_cost(layer, rest, settings)]
+    return [rest_cost(layer, rest, settings, factors) for factors in candidates(settings.rank, rest.shape, weights)]

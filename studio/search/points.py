@@ -76,15 +76,16 @@ class Points:
         result = self._measure(point.recipe, lambda _inner: self._report(now))
         self._done += 1
         self.original = result.original or self.original
-        cost = self._problem.cost(point.recipe, result.factors)
+        cost, distortion = self._problem.cost(point.recipe, result.factors), distortion_of(result)
         found = replace(
             point,
             bytes=cost.bytes,
             macs=cost.macs,
             spent=self._problem.share(self._problem.spent(point.recipe, result.factors)),
-            loss=distortion_of(result),
+            loss=distortion,
             metric=result.metric,
             drop=drop_of(result),
+            likely=self._expected(distortion),
         )
         self._points[point.key] = found
         self._publish(found)

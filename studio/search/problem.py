@@ -108,11 +108,11 @@ class Problem:
             return self.times.of_model(recipe.settings_of(self.info.layers))
         return self.target.meter.of_model(self.cost(recipe, factors))
 
-    def spent_by(self, layer: Layer, settings: LayerSettings) -> float:
-        """The most that a layer spends with its settings."""
+    def spent_by(self, layer: Layer, settings: LayerSettings, rest: Layer | None = None) -> float:
+        """The most that a layer, or what is left of it without some channels, spends with its settings."""
         if self.times is not None:
             return self.times.of_layer(layer.name, settings)
-        return spent_by(layer, settings, self.target.meter)
+        return spent_by(layer, settings, self.target.meter, rest)
 
     def milliseconds(self, recipe: Recipe) -> float | None:
         """What it takes as the times of its layers let one foresee; None without them."""

@@ -1,12 +1,15 @@
 """Recipes that treat every layer alike: what a search has to beat, each as mild as the budget allows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from studio.evaluation.sensitivity import Scan
 from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 from studio.search.losses import LayerLoss
 from studio.search.problem import Problem
+
+#: What may go with the bits.
+_WAYS = ("rank", "channels", "prune")
 
 #: Strengths in percent of what is taken away beside the bits: from nothing to nearly everything.
 _STRENGTHS = range(96)
@@ -37,24 +40,26 @@ class Uniform:
     loss: float | None = None
 
 
-def uniform_recipes(problem: Problem, scan: Scan, limit: float) -> list[Uniform]:
+def uniform_recipes(problem: Problem, scan: Scan, limit: float, channels: bool = True) -> list[Uniform]:
     """The mildest recipe of each way within the budget, as far as it may turn out the best.
 
     Args:
         problem: model and budget.
         scan: from which the loss of bits, zeros and ranks is foreseen.
         limit: what may be spent.
+        channels: whether channels may go.
     """
-    found = [replace(one, loss=_expected(problem, scan, one)) for one in _within_budget(problem, limit)]
+    ways = [way for way in _WAYS if channels or way != "channels"]
+    found = [replace(one, loss=_expected(problem, scan, one)) for one in _within_budget(problem, limit, ways)]
     known = sorted((one.loss, number) for number, one in enumerate(found) if one.loss is not None)
     close = [found[number] for loss, number in known if loss <= _CLOSE * known[0][0]][:_MOST]
     unknown = sorted((one for one in found if one.loss is None), key=lambda one: one.strength)
     return [*close, *unknown[:1]]
 
 
-def _within_budget(problem: Problem, limit: float) -> Iterator[Uniform]:
+def _within_budget(problem: Problem, limit: float, ways: Sequence[str]) -> Iterator[Uniform]:
     for bits in _bits():
-        for way in ("rank", "channels", "prune"):
+        for way in ways:
             mildest = _mildest(problem, limit, way, bits)
             if mildest is not None:
                 yield mildest

@@ -70,9 +70,8 @@ class Scans:
             StudioError: a data file is missing, or the model cannot be scanned.
         """
         project.info.require("scan")
-        key, source = _key(project), project.source(recipe=Recipe(options=project.recipe.options))
+        key, source = self.begin(project), project.source(recipe=Recipe(options=project.recipe.options))
         path = self.file_of(project)
-        self.scan = _kept(path) or Scan(key=key)
         learnt = project.calibration is not None and project.recipe.options.data_aware
         request = ScanLayers(source, _data(project), samples=SAMPLES, keep=str(path), activations=learnt)
         return self._jobs.start(
@@ -81,8 +80,19 @@ class Scans:
             request,
             self._finished,
             resumption=request,
-            published=lambda point: self._add(key, point),
+            published=lambda point: self.add(key, point),
         )
+
+    def begin(self, project: Project) -> str:
+        """Goes over to the scan that is kept of the project, or to an empty one, for points to come; gives its key.
+
+        Raises:
+            StudioError: a data file is missing.
+        """
+        key = _key(project)
+        self.scan = _kept(self._file(key)) or Scan(key=key)
+        self.changed.emit("")
+        return key
 
     def file_of(self, project: Project) -> Path:
         """Where the project's scan is kept.
@@ -96,7 +106,7 @@ class Scans:
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.json"
 
-    def _add(self, key: str, point: ScanPoint) -> None:
+    def add(self, key: str, point: ScanPoint) -> None:
         """Takes in a point, unless another project is open meanwhile or the point is known."""
         scan = self.scan
         if scan is not None and scan.key == key and point.key not in self._indexed(scan).keys:
@@ -125,6 +135,8 @@ class _Index:
         """Goes over to `scan`, which has one more point."""
         self.scan = scan
         self.keys.add(point.key)
+        if point.method == "channels":
+            return  # several layers lose them, of which this one stands for all
         self.worst[point.layer] = max(self.worst.get(point.layer, point.drop), point.drop)
         self.largest = max(self.largest, point.drop)
 

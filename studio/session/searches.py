@@ -9,6 +9,7 @@ from psygnal import Signal
 from studio.engine.requests import Search
 from studio.errors import SearchError
 from studio.evaluation.result import Measurement
+from studio.evaluation.sensitivity import ScanPoint
 from studio.search.outcome import FrontierPoint, SearchOutcome
 from studio.search.target import LATENCY, Target
 from studio.session.jobs import Job, Jobs
@@ -82,8 +83,13 @@ class Searches:
         scanning = any(job.kind == "scan" and job.is_running for job in self._jobs.all)
         return "A scan is running: a search begins with what it finds." if scanning else ""
 
-    def start(self, project: Project, target: Target) -> Job:
+    def start(self, project: Project, target: Target, channels: bool = True) -> Job:
         """Searches the best recipe for `project`; layers that are kept or locked stay as they are.
+
+        Args:
+            project: the open one.
+            target: what is asked for.
+            channels: whether channels may go.
 
         Raises:
             StudioError: it cannot begin now, or a data file is missing.
@@ -93,7 +99,8 @@ class Searches:
             raise SearchError(reason)
         source = replace(project.source(), weights=None)
         data, keep = project.test.path if project.test else None, str(self._scans.file_of(project))
-        request = Search(source, data, target, RECIPE_SAMPLES, scan_samples=SAMPLES, keep=keep)
+        request = Search(source, data, target, RECIPE_SAMPLES, scan_samples=SAMPLES, keep=keep, channels=channels)
+        scan = self._scans.begin(project)
         self.clear()
         self._project, self.target = project, target
         title = f"Search {target.text} for {Path(project.info.path).name}"
@@ -103,7 +110,7 @@ class Searches:
             request,
             lambda outcome: self._finished(project, outcome),
             resumption=request,
-            published=lambda point: self._add(project, point),
+            published=lambda point: self._add(project, scan, point),
         )
         return self.job
 
@@ -124,8 +131,10 @@ class Searches:
         choice = Choice(project.recipe.with_locks(names, locked), project.weights)
         self._choose(choice, f"{'Lock' if locked else 'Unlock'} {what}")
 
-    def _add(self, project: Project, point: FrontierPoint) -> None:
-        if project is self._project:
+    def _add(self, project: Project, scan: str, point: FrontierPoint | ScanPoint) -> None:
+        if isinstance(point, ScanPoint):
+            self._scans.add(scan, point)
+        elif project is self._project:
             self._points[point.key] = point
             self.changed.emit()
 

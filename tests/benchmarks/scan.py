@@ -201,7 +201,9 @@ def main() -> None:
         calibration, data = write_data(arguments.folder, folder)
         model, recipe = str(arguments.folder / "resnet20_cifar10.onnx"), Recipe(options=Options(fit="layer"))
         source = Source(model, recipe, calibration=str(calibration))
-        request = ScanLayers(source, str(data), SAMPLES, 0, arguments.layers, False, str(folder / "exact.json"))
+        request = ScanLayers(
+            source, str(data), SAMPLES, 0, arguments.layers, False, str(folder / "exact.json"), channels=False
+        )
         found = compare(request, folder, arguments.full_every)
         show(found)
         if arguments.ceiling:

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("../shared/data"), help="the benchmark data")
     parser.add_argument("--target", default="size=0.125")
     parser.add_argument("--lock", nargs="*", default=["conv1", "linear"], help="layers that stay as they are")
+    parser.add_argument("--no-channels", action="store_true", help="leave every layer as wide as it is")
     parser.add_argument("--threads", type=int, help="torch threads; as many as the window's engine otherwise")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 2) - 1))
@@ -39,17 +40,21 @@ def main() -> None:
         calibration, data = write_data(arguments.folder, Path(name))
         source = Source(model, Recipe().with_locks(arguments.lock), calibration=str(calibration))
         began, used = time.perf_counter(), time.process_time()
-        keep = str(Path(name) / "scan.json")
-        found = workspace.answer(Search(source, str(data), parse_target(arguments.target), keep=keep))
+        keep, channels = str(Path(name) / "scan.json"), not arguments.no_channels
+        request = Search(source, str(data), parse_target(arguments.target), keep=keep, channels=channels)
+        found = workspace.answer(request)
         seconds, used = time.perf_counter() - began, time.process_time() - used
-        table = Table("recipe", "bytes", "drop, training images", "drop, test images", title=arguments.target)
+        headings = ("recipe", "bytes", "MACs", "drop, training images", "drop, test images")
+        table = Table(*headings, title=arguments.target)
         drops = list[float]()
         for point in filter(None, (found.best, found.uniform)):
             test = str(arguments.folder / "cifar10_test.data.yaml")
             judged = workspace.answer(Preview(replace(source, recipe=point.recipe), test)).drop
             assert judged is not None
             drops.append(judged.value)
-            table.add_row(_name(point), f"{point.bytes:,}", f"{point.rank[0]:.2f}", f"{judged.value:.2f}")
+            table.add_row(
+                _name(point), f"{point.bytes:,}", f"{point.macs:,}", f"{point.rank[0]:.2f}", f"{judged.value:.2f}"
+            )
     out = Console()
     out.print(table)
     out.print(f"{seconds:.0f} s with the scan and the calibration ({used:.0f} s of the processor)")

@@ -1,10 +1,14 @@
 """What each method could save, counted by hand."""
 
+from dataclasses import replace
+
+import pytest
+
 from studio.evaluation.feasibility import feasibility
 from studio.evaluation.sensitivity import Scan, ScanPoint
-from studio.models.layer import METHODS, OK, Layer, ModelInfo, TensorSpec
+from studio.models.layer import METHODS, OK, Layer, ModelInfo, Share, TensorSpec
 from studio.recipe.cost import layer_cost
-from studio.recipe.settings import LayerSettings, QuantizeSettings
+from studio.recipe.settings import ChannelSettings, LayerSettings, QuantizeSettings
 
 EIGHT = LayerSettings(quantize=QuantizeSettings(weight_bits=8))
 METHODS_OF_B = {**dict.fromkeys(METHODS, OK), "rank": "too thin"}
@@ -28,9 +32,9 @@ def point(name: str, method: str, size: int, macs: int, distortion: float) -> Sc
 
 
 def test_without_a_scan_only_8_bit_weights_are_expected_to_be_harmless():
-    quantize, prune, rank = feasibility(model())
+    quantize, prune, rank, channels = feasibility(model())
     assert quantize.bytes_saved == 2 * (3200 - layer_cost(model().layers[0], EIGHT).bytes)
-    assert (prune.bytes_saved, rank.bytes_saved) == (None, None)
+    assert (prune.bytes_saved, rank.bytes_saved, channels.bytes_saved) == (None, None, None)
     assert (rank.eligible, rank.refused) == (("a",), {"b": "too thin"})
 
 
@@ -43,7 +47,26 @@ def test_with_a_scan_the_smallest_harmless_setting_of_each_layer_counts():
         point("a", "rank", 2000, 400, 1e-4),
         point("a", "prune", 3200, 768, 1e-6),
     )
-    quantize, prune, rank = feasibility(model(), Scan(key="k", points=points))
+    quantize, prune, rank, _ = feasibility(model(), Scan(key="k", points=points))
     assert (quantize.bytes_saved, quantize.macs_saved) == (2700, 0)
     assert (rank.bytes_saved, rank.macs_saved) == (1200, 368)
     assert (prune.bytes_saved, prune.macs_saved) == (0, 0)
+
+
+def test_channels_of_two_groups_save_of_the_layer_between_them_once():
+    methods = dict.fromkeys(METHODS, OK)
+    one, two = (Share(name, 0, size, 1) for name, size in (("a", 24), ("b", 32)))
+    first = Layer("a", "linear", (24, 8), 1, False, 192, 768, 192, methods, (one,))
+    middle = Layer("b", "linear", (32, 24), 1, False, 768, 3072, 768, methods, (two,), (one,))
+    last = Layer("c", "linear", (4, 32), 1, False, 128, 512, 128, methods, (), (two,))
+    info = replace(model(), layers=(first, middle, last))
+    points = [
+        point(name, "channels", 1, 1, distortion).model_copy(
+            update={"settings": LayerSettings(channels=ChannelSettings(ratio=ratio))}
+        )
+        for name, ratio, distortion in (("a", 0.25, 1e-5), ("a", 0.5, 1e-4), ("a", 0.75, 0.1), ("b", 0.5, 1e-4))
+    ]
+    *_, channels = feasibility(info, Scan(key="k", points=tuple(points)))
+    # 12 rows of a with 8 weights each, of b all but 16 rows of 12, half of c
+    assert channels.macs_saved == 96 + (768 - 192) + 64
+    assert channels.bytes_saved == pytest.approx(4 * (96 + 576 + 64), abs=8)

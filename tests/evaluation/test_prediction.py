@@ -1,10 +1,12 @@
 """Predictions from a scan against sums by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from studio.evaluation.prediction import Curves, Estimate
 from studio.evaluation.sensitivity import Scan, ScanPoint
-from studio.models.layer import METHODS, OK, Layer
+from studio.models.layer import METHODS, OK, Layer, Share
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
@@ -30,6 +32,8 @@ def curves() -> Curves:
         point("a", "quantize", bits(4), 2.0, 0.4),
         point("a", "quantize", bits(8), 0.2, 0.2),
         point("a", "prune", zeros(0.5), 1.0, 0.3),
+        point("a", "channels", LayerSettings(channels=ChannelSettings(ratio=0.25)), 1.5, 0.3),
+        point("a", "channels", LayerSettings(channels=ChannelSettings(ratio=0.5)), 3.0, 0.6),
         point("b", "rank", LayerSettings(rank=RankSettings(parameters=0.5)), 4.0, 1.0),
     )
     return Curves(Scan(key="k", points=points))
@@ -74,8 +78,19 @@ def test_beyond_what_was_scanned_it_may_be_worse(curves: Curves):
     assert not curves.predict(LAYERS, {"a": zeros(0.5)}, {}).whole.at_least
 
 
+def test_channels_count_once_for_all_layers_that_lose_them(curves: Curves):
+    shared = (Share("a", 0, 32, 1),)
+    layers = {name: replace(layer, outputs=shared) for name, layer in LAYERS.items()}
+    half = LayerSettings(channels=ChannelSettings(ratio=0.5))
+    both = half.model_copy(update={"rank": RankSettings(parameters=0.5)})
+    found = curves.predict(layers, {"b": both, "a": half}, {})
+    assert found.layers.keys() == {"b"}
+    assert close(found.whole, 3.0 + 4.0, (0.6**2 + 1.0**2) ** 0.5)
+    assert close(curves.predict(layers, {"a": half}, {}).whole, 3.0, 0.6)
+
+
 def test_what_the_scan_does_not_know_is_named(curves: Curves):
-    settings = {"a": LayerSettings(channels=ChannelSettings(ratio=0.5)), "b": bits(4)}
+    settings = {"a": LayerSettings(rank=RankSettings(rank=3)), "b": bits(4)}
     found = curves.predict(LAYERS, settings, {})
-    assert found.unknown == ("a: channels", "b: quantize")
+    assert found.unknown == ("a: rank", "b: quantize")
     assert found.whole == Estimate(0.0, 0.0)

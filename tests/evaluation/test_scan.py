@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from studio.evaluation.result import Measurement, Result, distortion_of
 from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, save_scan
 from studio.models.open import open_model
 from studio.progress import Cancelled, Progress
+from studio.recipe.cost import model_cost
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Options
 from studio.resources import Sample
@@ -25,7 +27,7 @@ def asked(digits: Sample, tmp_path_factory: pytest.TempPathFactory) -> ScanLayer
     recipe = Recipe(options=Options(calibration_samples=64, fit="layer"))
     keep = tmp_path_factory.mktemp("scan") / "scan.json"
     source = Source(str(digits.model), recipe, calibration=str(digits.train))
-    return ScanLayers(source, str(digits.test), 256, 0, layers[-2].name, False, str(keep))
+    return ScanLayers(source, str(digits.test), 256, 0, layers[-2].name, False, str(keep), channels=False)
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +135,40 @@ def test_layers_are_tried_from_the_last_one_and_what_they_cannot_take_has_its_re
     missing = left_out(info)
     for layer in info.layers:
         methods = {one.method for one in tried if one.layer == layer}
-        assert methods | missing.get(layer.name, {}).keys() == {"quantize", "prune", "rank"}
+        known = {"quantize", "prune", "rank"} | ({"channels"} if layer.group in (None, layer.name) else set())
+        assert methods | missing.get(layer.name, {}).keys() == known
         assert not methods & missing.get(layer.name, {}).keys()
+
+
+def test_channels_are_tried_once_a_group_and_none_that_a_skipped_layer_gives_or_takes(digits: Sample):
+    info = open_model(digits.model).info
+
+    def groups(**how: Any) -> list[str]:
+        return [one.layer.name for one in candidates(info, **how) if one.method == "channels"]
+
+    assert set(groups()) == {group.name for group in info.groups}
+    assert len(groups()) == 3 * len(info.groups)
+    assert not groups(channels=False)
+    last = info.groups[-1]
+    assert set(groups(skip=last.consumers[:1])) == {
+        group.name for group in info.groups if last.consumers[0] not in (*group.members, *group.consumers)
+    }
+
+
+def test_channels_alone_have_the_value_and_the_bytes_of_the_whole_recipe(asked: ScanLayers, tmp_path: Path):
+    info = open_model(Path(asked.source.model)).info
+    group = info.groups[-1]
+    request = replace(asked, layers=group.name, channels=True, samples=128, keep=str(tmp_path / "scan.json"))
+    curve = Workspace().answer(request).of(group.name, "channels")
+    assert [point.setting for point in curve] == ["12.5 %", "25 %", "50 %"]
+    assert [point.macs for point in curve] == sorted((point.macs for point in curve), reverse=True)
+    recipe = Recipe(options=asked.source.recipe.options).with_layer(group.name, curve[1].settings)
+    result = Workspace().answer(Preview(replace(asked.source, recipe=recipe), asked.data, 128))
+    assert (curve[1].value, curve[1].distortion) == (result.metric.value, distortion_of(result))
+    cost = model_cost(info, recipe, {}, info.bytes)
+    touched = [layer for layer in info.layers if layer.name in (*group.members, *group.consumers)]
+    assert curve[1].macs - sum(layer.macs for layer in touched) == cost.macs - info.macs
+    assert abs(curve[1].bytes - sum(layer.bytes for layer in touched) - (cost.bytes - info.bytes)) <= 1
 
 
 def test_a_pattern_without_a_layer_is_refused(digits: Sample):

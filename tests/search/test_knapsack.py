@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from studio.search.knapsack import APART, choose
+from studio.search.knapsack import APART, Tie, choose
 
 
 def best_by_force(spent: list[list[float]], losses: list[list[float]], limit: float) -> float:
@@ -41,6 +41,27 @@ def test_all_of_the_budget_may_be_spent_and_no_byte_more():
 def test_nothing_to_choose_spends_nothing():
     assert choose([], [], 0) == []
     assert choose([], [], -1) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tied_items_are_chosen_together_and_as_well_as_any(seed: int):
+    random = np.random.default_rng(seed)
+    spent = [[0.0] * 3, *(random.integers(10, 99, 9).astype(float).tolist() for _ in range(2))]
+    losses = [random.uniform(0, 1, len(options)).tolist() for options in spent]
+    ties = [Tie(1, 0, [0, 1, 2] * 3), Tie(2, 0, [0] * 3 + [1] * 3 + [2] * 3)]
+    fitting = [
+        c
+        for c in product(range(3), range(9), range(9))
+        if c[1] % 3 == c[0] == c[2] // 3 and sum(options[k] for options, k in zip(spent, c, strict=True)) <= 90
+    ]
+    chosen = choose(spent, losses, 90, ties=ties)
+    if not fitting:
+        assert chosen is None
+        return
+    assert chosen is not None
+    assert tuple(chosen) in fitting
+    best = min(sum(options[k] for options, k in zip(losses, c, strict=True)) for c in fitting)
+    assert sum(options[k] for options, k in zip(losses, chosen, strict=True)) == pytest.approx(best)
 
 
 def test_another_choice_differs_by_a_swap_at_least():

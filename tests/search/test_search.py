@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 
 from studio.errors import SearchError
-from studio.evaluation.result import Result
+from studio.evaluation.result import Measurement, Result
 from studio.evaluation.sensitivity import Scan
 from studio.models.layer import ModelInfo
 from studio.progress import Cancelled, Progress, Report
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings
 from studio.search.model import AdditiveModel
-from studio.search.outcome import FrontierPoint, SearchOutcome
+from studio.search.outcome import FrontierPoint, Kind, SearchOutcome, better, decided_by
 from studio.search.problem import Problem
+from studio.search.reasons import reasons
 from studio.search.run import search
 from studio.search.target import Target, parse_target
 from tests.search.conftest import NAMES, Additive, bits, rank
@@ -86,6 +87,49 @@ def test_a_few_lucky_samples_do_not_choose_among_recipes_alike(info: ModelInfo, 
     task = problem(info, "size", 0.125)
     found = search(task, scan, lucky)
     assert found.best.recipe == search(task, scan, measure).best.recipe
+
+
+def test_a_few_lucky_samples_bring_no_recipe_within_a_drop(info: ModelInfo, scan: Scan, measure: Additive):
+    def lucky(recipe: Recipe, report: Report) -> Result:
+        result = measure(recipe, report)
+        assert result.drop is not None
+        return replace(result, drop=replace(result.drop, value=result.drop.value - 0.4))
+
+    found = search(problem(info, "drop", 0.5), scan, lucky)
+    assert found.best.drop is not None
+    assert found.best.likely is not None
+    assert found.best.drop.value < 0.11  # 0.4 points are luck
+    assert found.best.judged == found.best.likely <= 0.5
+    assert 100 * measure.distortion(found.best.recipe) <= 0.5
+
+
+def measured(kind: Kind, distortion: float, drop: float, half: float, likely: float = 0.0) -> FrontierPoint:
+    top1 = [Measurement("top1", value, value - half, value + half, 500) for value in (90 - drop, drop)]
+    return FrontierPoint(kind, "", Recipe(), 8000, 900, 0.25, distortion, None, *top1, likely)
+
+
+def test_drops_decide_where_their_intervals_lie_apart_and_the_distortion_where_they_do_not():
+    mild, lucky = measured("search", 0.01, 0.9, 0.5), measured("uniform", 0.02, 0.2, 0.5)
+    assert (decided_by(mild, lucky), better(mild, lucky)) == ("distortion", mild)
+    clear = measured("uniform", 0.02, 0.2, 0.1)
+    assert (decided_by(mild, clear), better(mild, clear)) == ("drop", clear)
+    assert better(clear, mild) == clear
+
+
+def test_a_drop_is_judged_by_the_samples_or_by_the_distortion_whichever_says_more():
+    assert measured("search", 0.01, 0.2, 0.5, likely=0.6).judged == 0.6
+    assert measured("search", 0.01, 0.8, 0.5, likely=0.6).judged == 0.8
+
+
+def test_the_reasons_say_what_decided():
+    best, uniform = measured("search", 0.01, 0.2, 0.5, likely=0.31), measured("uniform", 0.02, 0.4, 0.5)
+    outcome = SearchOutcome(best, uniform, None, (), 1.0, decided_by="distortion")
+    (chosen,) = reasons(outcome, Target("size", 0.25))
+    assert "by the distortion of the outputs" in chosen
+    held, same = reasons(outcome, Target("drop", 0.5))
+    assert held.startswith("Held against 0.5: a drop of 0.2 on the samples and of 0.31 that")
+    assert same == chosen
+    assert reasons(replace(outcome, decided_by=None), None) == ()
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("macs", 0.6), ("nonzeros", 0.4)])

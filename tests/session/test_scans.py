@@ -39,7 +39,7 @@ def test_points_are_there_as_they_come_and_the_whole_scan_at_the_end(with_data: 
     assert with_data.scans.worst == {"a": 2.0}
     second = POINT.model_copy(update={"layer": "b"})
     asked.answer(Scan(key=with_data.scans.scan.key, points=(POINT, second)))
-    assert (job.state, told) == (JobState.DONE, ["a", ""])
+    assert (job.state, told) == (JobState.DONE, ["", "a", ""])
     assert with_data.scans.scan.of("b") == (second,)
     assert (with_data.scans.worst, with_data.scans.largest) == ({"a": 2.0, "b": 2.0}, 2.0)
 
