@@ -61,7 +61,8 @@ class DataGuess:
     @property
     def _what(self) -> str:
         kinds = {"image": "images", "tensor": "samples", "tokens": "samples of tokens", "table": "rows"}
-        return f"{self.samples:,} {kinds[self.described.kind]}, {'labelled' if self.labelled else 'without labels'}"
+        kind = "texts" if self.described.kind == "tokens" and self.described.tokenizer else kinds[self.described.kind]
+        return f"{self.samples:,} {kind}, {'labelled' if self.labelled else 'without labels'}"
 
 
 @dataclass(frozen=True)

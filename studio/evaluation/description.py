@@ -33,7 +33,8 @@ class DataDescription(Settings):
         source: where they are, relative to the description: ``.npz``, ``.npy`` or ``.safetensors`` arrays, a folder of
             images (one folder for each class, or none), a ``.csv``, ``.tsv`` or ``.parquet`` table, or a ``.txt`` text.
         input: name of the input array, or several names in the order of the model's inputs; of a table the columns
-            that make up a sample, by default all numeric ones but the label; nothing for images and text.
+            that make up a sample, by default all numeric ones but the label, and where the kind is tokens the column
+            of the text, or two that belong together; nothing for images and text.
         label: name of the label array or column; None when there are none. Images have their folder's name for a
             label and text the token that comes next, unless this is ``''``.
         classes: names of the classes in the order of the model's outputs, or the output of each name; by default the

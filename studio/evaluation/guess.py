@@ -14,13 +14,17 @@ from studio.evaluation.metrics import METRICS
 from studio.evaluation.normalisations import CIFAR, IMAGENET, PLAIN, Normalisation, fitted, of_images, own, rank
 from studio.evaluation.reference import Reference
 from studio.evaluation.result import Result
-from studio.evaluation.structure import Structure, outputs_of, structure_of
+from studio.evaluation.structure import Structure, structure_of
+from studio.evaluation.text_structure import outputs_of
 from studio.models.model import Model
 from studio.progress import Progress, Report, silent
 
 #: Samples that decide, fewer where they are so large that they take more than `LARGEST_BLOCK` bytes as floats.
 DECIDING = 256
 LARGEST_BLOCK = 64 << 20
+
+#: Windows of text that decide, each of many tokens.
+TEXTS = 16
 
 #: Samples that a mean and deviation are fitted to: two numbers take few.
 FITTING = 128
@@ -83,15 +87,17 @@ def _measured(found: Structure, model: Model, report: Report) -> tuple[DataDescr
 
 
 def _best(found: Structure, model: Model, report: Report) -> tuple[DataDescription, Sequence[Tried], Sequence[str]]:
-    """Of several tokenizers the one whose text surprises the model least."""
+    """Of several tokenizers the one whose text surprises the model least, or that it answers best to."""
     if not found.others:
         return found.described, (), ()
-    worth = []
+    worth, sign = [], 1.0
     for described in (found.described, *found.others):
         data = open_described(found.place, described, model.info)
-        value = baseline(data.take(range(min(16, len(data)))), model, report).metric.value
+        count = TEXTS if data.metric == "perplexity" else DECIDING
+        value = baseline(data.take(range(min(count, len(data)))), model, report).metric.value
+        sign = -1.0 if METRIC_KINDS[data.metric].higher_is_better else 1.0
         worth.append((value, described))
-    value, described = min(worth, key=lambda one: one[0])
+    value, described = min(worth, key=lambda one: sign * one[0])
     names = ", ".join(f"{one.tokenizer} {number:.4g}" for number, one in worth)
     return described, (), (f"Of the possible tokenizers '{described.tokenizer}' does best ({names}).",)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from studio.evaluation import texts
+from studio.evaluation import tables, texts
 from studio.evaluation.arrays import Array
 from studio.evaluation.data import Dataset, open_described
 from studio.evaluation.data_guess import DataView
@@ -105,7 +105,7 @@ def _rows(block: Tensor) -> tuple[tuple[str, ...], ...]:
 def _texts(place: Path, described: DataDescription, block: Tensor) -> tuple[str, ...]:
     """Each sample as text, or as its ids where nobody knows the words."""
     ids = block.numpy()
-    if Path(described.source).suffix.lower() not in texts.ENDINGS:
+    if Path(described.source).suffix.lower() not in (*texts.ENDINGS, *tables.ENDINGS):
         return tuple(" ".join(map(str, row)) for row in ids.tolist())
     tokenizer = described.tokenizer or "bytes"
     return tuple(texts.text_of(row, tokenizer, described.vocabulary, place.parent) for row in ids)

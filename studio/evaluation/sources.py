@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from studio.evaluation.arrays import Array, Rows, read_arrays
 from studio.evaluation.description import NO_LABEL, DataDescription
 from studio.evaluation.image_files import Fit, ImageFiles, image_size
 from studio.evaluation.image_folder import ImageFolder, check_link, class_numbers, list_images
+from studio.evaluation.text_rows import TokenRows, token_rows
 from studio.models.layer import ModelInfo, TensorSpec
 
 
@@ -47,6 +49,8 @@ def open_source(path: Path, described: DataDescription, info: ModelInfo | None) 
     if source.is_dir():
         return _images(path, source, described, info)
     if source.suffix.lower() in tables.ENDINGS:
+        if described.kind == "tokens":
+            return _text_table(path, source, described, info)
         return _table(path, source, described)
     if source.suffix.lower() in texts.ENDINGS:
         return _text(path, source, described, info)
@@ -113,13 +117,46 @@ def _fit(described: DataDescription, spec: TensorSpec | None, found: ImageFolder
 def _table(path: Path, source: Path, described: DataDescription) -> Opened:
     table = tables.read_table(source, described.input_names or None, described.label or None)
     described = described.model_copy(update={"kind": "table"})
-    labels, classes = None, dict[str, int]()
-    if table.label is not None:
-        labels = tables.label_array(source, table.label)
-        if labels is None or described.classes is not None:
-            names = [str(cell) for cell in table.label]
-            labels, classes = class_numbers(path, names, described.classes)
+    labels, classes = _column_labels(path, source, table.label, described)
     return Opened(described, {source.name: table.values}, labels, partial(_content, source), classes)
+
+
+def _column_labels(
+    path: Path, source: Path, cells: list[Any] | None, described: DataDescription
+) -> tuple[Array | None, Mapping[str, int]]:
+    """Labels of a column as numbers, and the outputs of classes that have names."""
+    if cells is None:
+        return None, {}
+    labels = tables.label_array(source, cells)
+    if labels is not None and described.classes is None:
+        return labels, {}
+    return class_numbers(path, [str(cell) for cell in cells], described.classes)
+
+
+def _text_table(path: Path, source: Path, described: DataDescription, info: ModelInfo | None) -> Opened:
+    """A text, or a pair, for each sample; without labels every token is to be told from those before it."""
+    if not described.input_names:
+        raise DataError(f"{path}: input: is missing; name the column of the text, or two that belong together.")
+    table = tables.read_text_table(source, described.input_names, described.label or None)
+    specs = info.inputs if info is not None else ()
+    length = (specs[0].shape[1] if specs and len(specs[0].shape) == 2 else None) or described.length
+    tokens = token_rows(source, table.rows, described.tokenizer or "bytes", described.vocabulary, path.parent, length)
+    inputs = dict[str, Rows]({source.name: tokens.ids})
+    for spec in specs[1:]:
+        inputs[spec.name] = _row_companion(path, spec.name, tokens)
+    labels, classes = _column_labels(path, source, table.label, described)
+    if described.label is None and info is not None and info.outputs and len(info.outputs[0].shape) == 3:
+        labels = tokens.following()
+    return Opened(described, inputs, labels, partial(_content, source), classes)
+
+
+def _row_companion(path: Path, name: str, tokens: TokenRows) -> Rows:
+    """What stands beside the tokens of rows that differ in length."""
+    if "mask" in name.lower():
+        return tokens.mask
+    if "type" in name.lower() or "segment" in name.lower():
+        return tokens.types
+    return texts.Repeated(_companion(path, name, tokens.ids.shape[1]), len(tokens.ids))
 
 
 def _text(path: Path, source: Path, described: DataDescription, info: ModelInfo | None) -> Opened:

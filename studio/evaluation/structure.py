@@ -1,8 +1,7 @@
 """What undescribed data are by their names, shapes and kinds: everything of a guess that takes no measuring."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,16 @@ from studio.evaluation.description import NO_LABEL, DataDescription
 from studio.evaluation.image_files import image_size
 from studio.evaluation.image_folder import ImageFolder, list_images
 from studio.evaluation.sources import image_shape
+from studio.evaluation.text_structure import (
+    LABELS,
+    NUMBERS,
+    likeliest,
+    outputs_of,
+    takes_tokens,
+    text_table,
+    whole_text,
+)
 from studio.models.layer import ModelInfo, TensorSpec
-
-#: Names by which label arrays and columns go, the likeliest first.
-LABELS = ("y", "label", "labels", "target", "targets", "class", "classes", "species", "outcome", "category")
-
-#: Names of columns that number the rows.
-NUMBERS = ("", "id", "index", "idx", "row", "unnamed: 0")
 
 #: Folders of a data set that hold a part of it, the one to measure on first.
 PARTS = ("test", "val", "valid", "validation", "eval", "train", "training")
@@ -66,18 +68,12 @@ def structure_of(path: Path, info: ModelInfo) -> Structure:
     if real.is_dir():
         found = _images(real, info)
     elif real.suffix.lower() in tables.ENDINGS:
-        found = _table(real, info)
+        found = Structure(*text_table(real, info)) if takes_tokens(info) else _table(real, info)
     elif real.suffix.lower() in texts.ENDINGS:
-        found = _text(real, info)
+        found = Structure(*whole_text(real, info))
     else:
         found = _arrays(real, info)
     return Structure(found.place, found.described, (*reasons, *found.reasons), found.others)
-
-
-def outputs_of(info: ModelInfo) -> int | None:
-    """How many scores the model gives at the end of its first output."""
-    shape = info.outputs[0].shape if info.outputs else ()
-    return shape[-1] if len(shape) > 1 else None
 
 
 def _images(path: Path, info: ModelInfo) -> Structure:
@@ -165,7 +161,7 @@ def _arrays(path: Path, info: ModelInfo) -> Structure:
             listed = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, (shape, _) in shapes.items())
             wanted = "×".join("?" if size is None else str(size) for size in spec.shape)
             raise DataError(f"{path}: no array fits the model's input '{spec.name}' of {wanted}; it has {listed}.")
-        name = _likeliest(fitting, (spec.name, "x", "images", "inputs", "data", "features"))
+        name = likeliest(fitting, (spec.name, "x", "images", "inputs", "data", "features"))
         chosen.append(name)
         layout = fitting[name]
     dtype = shapes[chosen[0]][1]
@@ -224,7 +220,7 @@ def _label_array(
         for name, (shape, dtype) in shapes.items()
         if name not in inputs and dtype.kind in "iu" and shape == shapes[inputs[0]][0]
     }
-    return _likeliest(left or tokens, LABELS) if left or tokens else None
+    return likeliest(left or tokens, LABELS) if left or tokens else None
 
 
 def _table(path: Path, info: ModelInfo) -> Structure:
@@ -250,50 +246,3 @@ def _table(path: Path, info: ModelInfo) -> Structure:
         fields["label"] = label
         reasons = [f"'{label}' is the label, the {len(columns)} other columns of numbers are the input."]
     return Structure(place_for(path), DataDescription(**fields), tuple(reasons))
-
-
-def _text(path: Path, info: ModelInfo) -> Structure:
-    """Text by the tokenizer beside it or the model, else by bytes or characters, as the vocabulary's size allows."""
-    known = outputs_of(info)
-    found = list[tuple[DataDescription, str]]()
-    near = [folder / "tokenizer.json" for folder in dict.fromkeys((path.parent, Path(info.path).parent))]
-    if find_spec("tokenizers") is not None:
-        for file in filter(Path.is_file, near):
-            size = texts.vocabulary_size(str(file), None, path.parent)
-            if known is None or size <= known:
-                name = file.name if file.parent == path.parent else str(file.resolve())
-                found.append((_text_as(path, tokenizer=name), f"It is cut into the {size:,} words of {file.name}."))
-    if known is None or known >= 256:
-        found.append((_text_as(path, tokenizer="bytes"), "Its bytes are the tokens."))
-    else:
-        characters = _characters(path)
-        if len(characters) == known:
-            how = _text_as(path, tokenizer="characters", vocabulary=characters)
-            found.append((how, f"Its {known} different characters, in the order of their codes, are the tokens."))
-    if not found:
-        raise DataError(
-            f"{path}: nothing tells how the text becomes the model's {known} tokens; put its tokenizer.json beside it, "
-            "or describe it in a .data.yaml ('tokenizer' and 'vocabulary')."
-        )
-    (described, reason), *others = found
-    reasons = (reason, "Every token is to be told from those before it.")
-    return Structure(place_for(path), described, reasons, tuple(other for other, _ in others))
-
-
-def _text_as(path: Path, **fields: Any) -> DataDescription:
-    return DataDescription(source=path.name, kind="tokens", **fields)
-
-
-def _characters(path: Path) -> str:
-    try:
-        if path.stat().st_size > texts.LARGEST_TEXT:
-            return ""
-        return "".join(sorted(set(path.read_text(encoding="utf-8"))))
-    except (OSError, UnicodeDecodeError):
-        return ""  # whoever opens it says what is wrong
-
-
-def _likeliest(names: Iterable[str], known: Sequence[str]) -> str:
-    """Of several names the one that comes first in `known`, or the first at all."""
-    lower = {name.lower(): name for name in reversed(list(names))}
-    return next((lower[one.lower()] for one in known if one.lower() in lower), next(iter(names)))

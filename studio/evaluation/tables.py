@@ -1,4 +1,4 @@
-"""Tables of numbers: CSV read line by line, Parquet batch by batch, into one array of floats."""
+"""Tables: CSV read line by line, Parquet batch by batch; numbers into one array of floats, text as it is written."""
 
 import csv
 from array import array
@@ -19,6 +19,9 @@ ENDINGS = (".csv", ".tsv", ".parquet")
 
 #: Numbers that are read at most: 400 MB of floats; more belongs into a file that can be mapped.
 MOST_NUMBERS = 100_000_000
+
+#: Characters of text that are read at most.
+MOST_TEXT = 256 << 20
 
 #: Rows that column kinds are guessed from.
 LOOKED_AT = 200
@@ -89,17 +92,13 @@ def read_table(path: Path, columns: Sequence[str] | None, label: str | None) -> 
         columns = tuple(name for name in head.numeric() if name != label)
     if not columns:
         raise DataError(f"{path}: has no column of numbers; it has {', '.join(head.names)}.")
-    for name in (*columns, *([label] if label else [])):
-        if name not in head.names:
-            hint = did_you_mean(name, head.names)
-            raise DataError(f"{path}: has no column '{name}'; it has {', '.join(head.names)}.{hint}")
+    _require(path, head.names, (*columns, *([label] if label else [])))
     _, rows = _open(path)
     places = [head.names.index(name) for name in columns]
     values, labels = array("f"), list[Any]()
     written = dict[Any, Any]()  # equal labels share one object
     for line, row in rows:
-        if len(row) < len(head.names):
-            raise DataError(f"{path}: line {line} has {len(row)} cells, the first has {len(head.names)}.")
+        _check_length(path, line, row, head.names)
         if len(values) > MOST_NUMBERS:
             raise DataError(f"{path}: holds more than {MOST_NUMBERS:,} numbers; store them as .npy instead.")
         values.extend(_number(path, line, name, row[place]) for place, name in zip(places, columns, strict=True))
@@ -108,6 +107,51 @@ def read_table(path: Path, columns: Sequence[str] | None, label: str | None) -> 
             labels.append(written.setdefault(cell, cell))
     numbers = np.frombuffer(values, np.float32).reshape(-1, len(columns))
     return Table(tuple(columns), numbers, labels if label is not None else None)
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Text columns of a table.
+
+    Attributes:
+        rows: of each sample the cells of its columns.
+        label: cells of the label column as they are written; None without one.
+    """
+
+    rows: list[tuple[str, ...]]
+    label: list[Any] | None
+
+
+def read_text_table(path: Path, columns: Sequence[str], label: str | None) -> TextTable:
+    """Reads columns of text whole; an empty cell is an empty text.
+
+    Raises:
+        DataError: a column is missing, a line is too short, or there is too much text.
+    """
+    names, rows = _open(path)
+    _require(path, names, (*columns, *([label] if label else [])))
+    places, texts, labels, characters = [names.index(name) for name in columns], list[tuple[str, ...]](), list[Any](), 0
+    for line, row in rows:
+        _check_length(path, line, row, names)
+        cells = tuple("" if row[place] is None else str(row[place]) for place in places)
+        characters += sum(map(len, cells))
+        if characters > MOST_TEXT:
+            raise DataError(f"{path}: holds more than {MOST_TEXT:,} characters of text; split it.")
+        texts.append(cells)
+        if label is not None:
+            labels.append(row[names.index(label)])
+    return TextTable(texts, labels if label is not None else None)
+
+
+def _require(path: Path, names: Sequence[str], wanted: Iterable[str]) -> None:
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"{path}: has no column '{name}'; it has {', '.join(names)}.{did_you_mean(name, names)}")
+
+
+def _check_length(path: Path, line: int, row: Sequence[Any], names: Sequence[str]) -> None:
+    if len(row) < len(names):
+        raise DataError(f"{path}: line {line} has {len(row)} cells, the first has {len(names)}.")
 
 
 def label_array(path: Path, cells: Sequence[Any]) -> Array | None:

@@ -99,7 +99,7 @@ def read_tokens(path: Path, tokenizer: str, vocabulary: str | None, home: Path) 
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no text in UTF-8 (byte {error.start:,}).") from error
     if tokenizer == "characters":
-        return _characters(path, text, vocabulary)
+        return characters_of(path, text, vocabulary)
     return _words(home / tokenizer, text)
 
 
@@ -113,7 +113,7 @@ def text_of(ids: Array, tokenizer: str, vocabulary: str | None, home: Path) -> s
         return bytes(ids.astype(np.uint8)).decode("utf-8", "replace")
     if tokenizer == "characters":
         return "".join((vocabulary or "")[number] for number in ids)
-    return str(_tokenizer(home / tokenizer).decode(ids.tolist(), skip_special_tokens=False))
+    return str(load_tokenizer(home / tokenizer).decode(ids.tolist(), skip_special_tokens=False))
 
 
 def vocabulary_size(tokenizer: str, vocabulary: str | None, home: Path) -> int:
@@ -124,10 +124,17 @@ def vocabulary_size(tokenizer: str, vocabulary: str | None, home: Path) -> int:
     """
     if tokenizer == "bytes":
         return 256
-    return len(vocabulary or "") if tokenizer == "characters" else int(_tokenizer(home / tokenizer).get_vocab_size())
+    return (
+        len(vocabulary or "") if tokenizer == "characters" else int(load_tokenizer(home / tokenizer).get_vocab_size())
+    )
 
 
-def _characters(path: Path, text: str, vocabulary: str | None) -> Array:
+def characters_of(path: Path, text: str, vocabulary: str | None) -> Array:
+    """Ids of characters ``[characters]``.
+
+    Raises:
+        DataError: there is no vocabulary, or a character is not in it.
+    """
     if not vocabulary:
         raise DataError(f"{path}: vocabulary: is missing; list the characters in the order of their ids.")
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
@@ -143,7 +150,7 @@ def _characters(path: Path, text: str, vocabulary: str | None) -> Array:
 
 
 def _words(path: Path, text: str) -> Array:
-    tokenizer = _tokenizer(path)
+    tokenizer = load_tokenizer(path)
     pieces = [np.array(tokenizer.encode(piece, add_special_tokens=False).ids, np.int32) for piece in _pieces(text)]
     return np.concatenate(pieces)
 
@@ -159,8 +166,8 @@ def _pieces(text: str) -> Iterator[str]:
         start = end
 
 
-def _tokenizer(path: Path) -> Any:
-    """A Hugging Face tokenizer, which is data alone.
+def load_tokenizer(path: Path) -> Any:
+    """A Hugging Face tokenizer, which is data alone; a length that it was saved with does not count.
 
     Raises:
         DataError: the extra is not installed, or the file is no tokenizer.
@@ -176,6 +183,9 @@ def _tokenizer(path: Path) -> Any:
     if size > LARGEST_TOKENIZER:
         raise DataError(f"{path}: too large to be a tokenizer.")
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
+        found = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises plain exceptions
         raise DataError(f"{path}: is no tokenizer.json.") from error
+    found.no_padding()
+    found.no_truncation()
+    return found

@@ -24,9 +24,11 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "tokens": ("kind", "input", "label", "metric"),
     "table": ("input", "label", "classes", *_NORMALISING, "metric"),
     "text": ("tokenizer", "vocabulary", "length", "metric"),
+    "texts": ("input", "label", "classes", "tokenizer", "vocabulary", "length", "metric"),
 }
 
 _ARRAYS = (".npz", ".npy", ".safetensors")
+_TABLES = (".csv", ".tsv", ".parquet")
 
 
 class ValuesEditor(LineEditor):
@@ -116,7 +118,9 @@ def source_kind(described: DataDescription) -> str:
         return described.kind
     if described.kind == "image":
         return "folder"
-    return "text" if described.kind == "tokens" else "table"
+    if described.kind == "tokens":
+        return "texts" if ending in _TABLES else "text"
+    return "table"
 
 
 _SHOWN = {name for names in FIELDS.values() for name in names}

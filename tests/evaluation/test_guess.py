@@ -16,6 +16,7 @@ from studio.evaluation.description import DataDescription, load_description, sav
 from studio.evaluation.guess import guess_data
 from studio.evaluation.look import look
 from studio.evaluation.normalisations import IMAGENET, SIGNED, Normalisation
+from studio.evaluation.structure import structure_of
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.model import Model
 from studio.models.open import open_model
@@ -254,3 +255,66 @@ def test_a_look_at_a_text_decodes_the_tokens(tmp_path: Path) -> None:
     view = look(tmp_path / "t.data.yaml", described, model_of(Follows(256), (None, None), (None, None, 256), "int64"))
 
     assert sorted(view.texts) == ["abc", "def"]
+
+
+class Says(nn.Module):
+    """Answers by the first byte of a text: class 1 for ``g``, class 0 for all others."""
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        good = (ids[:, 0] == ord("g")).float() * mask[:, 0]
+        return torch.stack([1 - good, good], 1)
+
+
+def test_a_table_of_reviews_needs_no_description_for_a_model_of_tokens(tmp_path: Path) -> None:
+    rows = "".join(
+        f'{number},"{word} film, number {number}",{word}\n' for number, word in enumerate(["bad", "good"] * 9)
+    )
+    (tmp_path / "r.csv").write_text("id,review,label\n" + rows, encoding="utf-8")
+    inputs = tuple(TensorSpec(name, "int64", (None, None)) for name in ("input_ids", "attention_mask"))
+    info = ModelInfo("net.onnx", "onnx", "n", inputs, (TensorSpec("y", "float32", (None, 2)),), (), 0, 0, 0)
+    model = Model(fx.symbolic_trace(Says()).eval(), info)
+
+    guess = guess_data(tmp_path / "r.csv", model)
+
+    said = guess.described
+    assert (said.kind, said.input, said.label, said.tokenizer) == ("tokens", "review", "label", "bytes")
+    assert (guess.baseline.name, guess.baseline.value, guess.samples) == ("top1", 100, 18)
+    assert "'review' is the text, 'label' the label." in guess.line
+    view = look(tmp_path / "r.data.yaml", said, model)
+    assert sorted(view.texts)[0].startswith("bad film, number 0")
+    assert view.captions[view.texts.index(sorted(view.texts)[0])] == "bad"
+
+
+def test_text_without_labels_is_told_on_by_a_model_that_gives_every_token(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("title,text\nx,abc abc\ny,abcabc\n", encoding="utf-8")
+
+    guess = guess_data(tmp_path / "r.csv", model_of(Follows(256), (None, None), (None, None, 256), "int64"))
+
+    assert (guess.described.input, guess.described.label, guess.baseline.name) == ("text", None, "perplexity")
+
+
+def test_a_table_without_text_says_what_a_model_of_tokens_wanted(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+
+    with pytest.raises(DataError, match="has no column of text for the model's tokens; it has a, b"):
+        guess_data(tmp_path / "r.csv", model_of(Follows(256), (None, None), (None, None, 256), "int64"))
+
+
+@pytest.mark.parametrize(
+    ("headings", "rows", "columns", "label"),
+    [
+        ("sentence1,sentence2,score", "a b,c d,0.5", ["sentence1", "sentence2"], "score"),
+        ("note,what,y", "a,a much longer text,1", "what", "y"),
+        ("class,tweet", "good,hello", "tweet", "class"),
+    ],
+)
+def test_columns_of_text_and_labels_are_told_by_their_names(
+    tmp_path: Path, headings: str, rows: str, columns: object, label: str
+) -> None:
+    (tmp_path / "r.csv").write_text(f"{headings}\n{rows}\n", encoding="utf-8")
+    spec = (TensorSpec("ids", "int64", (None, None)),)
+    info = ModelInfo("net.onnx", "onnx", "n", spec, (TensorSpec("y", "float32", (None, 2)),), (), 0, 0, 0)
+
+    described = structure_of(tmp_path / "r.csv", info).described
+
+    assert (described.input, described.label) == (columns, label)

@@ -1,15 +1,18 @@
 """Tables and texts as data."""
 
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from studio.errors import DataError
 from studio.evaluation import tables
 from studio.evaluation.data import open_data
+from studio.evaluation.evaluate import measure
 from studio.models.layer import ModelInfo, TensorSpec
 
 IRIS = "length,width,name\n5.1,3.5,setosa\n7.0,3.2,versicolor\n6.3,3.3,setosa\n"
@@ -173,3 +176,82 @@ def test_an_empty_text_and_one_of_another_encoding_are_named(tmp_path: Path) -> 
         open_data(described(tmp_path, "t.txt", b""))
     with pytest.raises(DataError, match=r"is no text in UTF-8 \(byte 1\)"):
         open_data(described(tmp_path, "t.txt", b"a\xff", tokenizer="characters", vocabulary="a"))
+
+
+REVIEWS = 'id,review,stars\n1,"ab",good\n2,"abcd",bad\n3,,good\n'
+
+
+def test_a_column_of_text_is_cut_into_tokens_and_filled_up_beside_its_mask(tmp_path: Path) -> None:
+    path = described(tmp_path, "r.csv", REVIEWS, kind="tokens", input="review", label="stars", length=3)
+    inputs = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids", "position_ids"), (None, None))
+
+    data = open_data(path, takes(inputs, (None, 2), "int64"))
+
+    ids, mask, types, positions = (part.tolist() for part in data.inputs([0, 1, 2]))
+    assert ids == [[97, 98, 0], [97, 98, 99], [0, 0, 0]]
+    assert mask == [[1, 1, 0], [1, 1, 1], [0, 0, 0]]
+    assert (types, positions) == ([[0, 0, 0]] * 3, [[0, 1, 2]] * 3)
+    assert (data.labels([0, 1, 2]).tolist(), data.names) == ([1, 0, 1], {"bad": 0, "good": 1})
+    assert (data.metric, data.kind) == ("top1", "tokens")
+
+
+def test_without_a_label_every_token_is_to_be_told_from_those_before_it(tmp_path: Path) -> None:
+    path = described(tmp_path, "r.csv", REVIEWS, kind="tokens", input="review")
+
+    data = open_data(path, takes({"ids": (None, None)}, (None, None, 256), "int64"))
+
+    assert data.inputs([0, 1])[0].tolist() == [[97, 98, 0, 0], [97, 98, 99, 100]]
+    assert data.labels([0, 1, 2]).tolist() == [[98, -100, -100, -100], [98, 99, 100, -100], [-100] * 4]
+    assert data.metric == "perplexity"
+
+
+def test_the_perplexity_of_rows_counts_their_tokens_alone(tmp_path: Path) -> None:
+    path = described(tmp_path, "r.csv", REVIEWS, kind="tokens", input="review")
+    data = open_data(path, takes({"ids": (None, None)}, (None, None, 256), "int64"))
+
+    def always_b(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Gives ``b`` half of the probability, and the other half to all others alike."""
+        scores = torch.full((*inputs[0].shape, 256), math.log(0.5 / 255))
+        scores[..., ord("b")] = math.log(0.5)
+        return scores
+
+    found = measure(always_b, data).metric
+
+    surprise = [-math.log(0.5)] * 2 + [-math.log(0.5 / 255)] * 2  # ab and abcd: b, b, c and d
+    assert found.value == pytest.approx(math.exp(sum(surprise) / 4), rel=1e-4)
+
+
+def test_two_columns_are_one_sample_with_the_tokenizer_s_own_tokens_between(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "rose": 4, "is": 5, "?": 6}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    tokenizer.enable_truncation(2)  # what a file was saved with does not count
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    fields = {"kind": "tokens", "input": ["q", "a"], "label": "same", "tokenizer": "tokenizer.json"}
+    path = described(tmp_path, "p.csv", "q,a,same\na rose,is,1\nis,is,0\n", **fields)
+    inputs = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), (None, None))
+
+    data = open_data(path, takes(inputs, (None, 2), "int64"))
+
+    ids, mask, types = (part.tolist() for part in data.inputs([0, 1]))
+    assert ids == [[1, 3, 4, 2, 5, 2], [1, 5, 2, 5, 2, 0]]
+    assert mask == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0]]
+    assert types == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]
+    assert data.labels([0, 1]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "input: is missing; name the column of the text"),
+        ({"input": "reviews"}, "has no column 'reviews'; it has id, review, stars. Did you mean 'review'?"),
+        ({"input": ["id", "review", "stars"]}, "input: names 3 columns; a sample is one text, or a pair"),
+        ({"input": "review", "tokenizer": "characters", "vocabulary": "ab"}, "has 'c', which is not in the vocabulary"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_named(tmp_path: Path, fields: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError) as refused:
+        open_data(described(tmp_path, "r.csv", REVIEWS, kind="tokens", **fields))
+    assert message in str(refused.value)

@@ -131,6 +131,7 @@ def test_models_are_told_from_data_by_their_names(tmp_path: Path) -> None:
         ("set.npz", "tokens", {"kind", "input", "label", "metric"}),
         ("t.csv", "table", {"input", "label", "classes", "scale", "mean", "std", "metric"}),
         ("t.txt", "tokens", {"tokenizer", "vocabulary", "length", "metric"}),
+        ("t.csv", "tokens", {"input", "label", "classes", "tokenizer", "vocabulary", "length", "metric"}),
     ],
 )
 def test_only_fields_that_mean_something_are_shown(qtbot: QtBot, source: str, kind: str, fields: set[str]) -> None:
