@@ -42,6 +42,7 @@ from studio.cli_search import search
 from studio.console import (
     keep_output_for_answers,
     out,
+    plain_feasibility,
     plain_layer,
     plain_metric,
     plain_spectrum,
@@ -57,6 +58,7 @@ from studio.console import (
 from studio.distillation.settings import DistillSettings
 from studio.engine.requests import (
     Export,
+    FindHarmless,
     OpenModel,
     Preview,
     ViewSpectra,
@@ -106,17 +108,26 @@ def app(
 
 
 @cli.command()
-def inspect(model: ModelPath, skeleton: Skeleton = None, as_json: Json = False) -> None:
+def inspect(
+    model: ModelPath,
+    skeleton: Skeleton = None,
+    savings: Annotated[
+        bool, typer.Option("--savings", help="Look at the weights: what could each method save at no expected loss?")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the layers and what can be done to each."""
-    info = ask(new_engine(), OpenModel(model, skeleton))
+    engine = new_engine()
+    info = ask(engine, OpenModel(model, skeleton))
+    found = feasibility(info, found=ask(engine, FindHarmless(model, skeleton)) if savings else None)
     plain = {
         "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
         "lacks": dict(info.lacks),
         "layers": [plain_layer(layer) for layer in info.layers],
         "groups": [asdict(group) for group in info.groups],
-        "feasibility": [asdict(one) for one in feasibility(info)],
+        "feasibility": [plain_feasibility(one) for one in found],
     }
-    print_answer(plain, as_json, lambda: print_layers(info))
+    print_answer(plain, as_json, lambda: print_layers(info, found))
 
 
 @cli.command()

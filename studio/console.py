@@ -18,7 +18,7 @@ from rich.table import Table
 
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome
-from studio.evaluation.feasibility import feasibility
+from studio.evaluation.feasibility import Feasibility
 from studio.evaluation.result import WEIGHT_ERROR, Measurement, Result
 from studio.evaluation.sensitivity import Scan
 from studio.export.latency import Latency, Timing
@@ -72,6 +72,12 @@ def plain_layer(layer: Layer) -> dict[str, Any]:
     }
 
 
+def plain_feasibility(one: Feasibility) -> dict[str, Any]:
+    """What a method could save, as JSON has it."""
+    harmless = {name: settings.model_dump(exclude_unset=True) for name, settings in one.harmless.items()}
+    return {**vars(one), "refused": dict(one.refused), "harmless": harmless}
+
+
 def plain_metric(measured: Measurement) -> dict[str, Any]:
     """A measurement as JSON has it."""
     return {
@@ -102,8 +108,8 @@ def print_answer(plain: Mapping[str, Any], as_json: bool, show: Callable[[], Non
         show()
 
 
-def print_layers(info: ModelInfo) -> None:
-    """The layer table."""
+def print_layers(info: ModelInfo, found: Sequence[Feasibility]) -> None:
+    """The layer table, and what each method could save."""
     table = Table("layer", "kind", "shape", title=Path(info.path).name)
     for heading in ("parameters", "bytes", "MACs"):
         table.add_column(heading, justify="right")
@@ -115,9 +121,19 @@ def print_layers(info: ModelInfo) -> None:
     if not info.has_network:
         how = "layers are told by names and shapes; --skeleton FILE gives the network"
         out.print(f"weights alone: {how}" if info.needs_skeleton else info.lacks["measure"], soft_wrap=True)
-    for one in feasibility(info):
-        saves = "a scan tells what it saves" if one.bytes_saved is None else f"8 bits save {one.bytes_saved:,} bytes"
-        out.print(f"{one.method}: {len(one.eligible)} of {len(info.layers)} layers; {saves}")
+    for one in found:
+        out.print(f"{one.method}: {len(one.eligible)} of {len(info.layers)} layers; {_saves(one)}", soft_wrap=True)
+
+
+def _saves(one: Feasibility) -> str:
+    """What a method could save."""
+    if one.bytes_saved is None:
+        return "--savings looks at the weights to tell what it saves"
+    told = [f"{one.bytes_saved:,} bytes", f"{one.macs_saved:,} MACs", f"{one.zeros:,} weights set to zero"]
+    saved = [text for text in told if not text.startswith("0 ")]
+    if not saved:
+        return "none of them expected to cost nothing"
+    return f"{len(one.harmless)} of them expected to cost nothing, saving {', '.join(saved)}"
 
 
 def print_spectra(rows: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from studio.distillation.copy_settings import CopySettings, CopySize
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.description import DataDescription
+from studio.evaluation.feasibility import Harmless
 from studio.evaluation.result import Result
 from studio.evaluation.sensitivity import Scan
 from studio.export.latency import Latency, LatencySettings, TimeTable
@@ -138,6 +139,14 @@ class ViewSpectrum(Request[Spectrum]):
 @dataclass(frozen=True)
 class ViewSpectra(Request[Mapping[str, Spectrum]]):
     """Singular values of all layers by name; published one by one as (name, `Spectrum`), the largest layers first."""
+
+    model: str
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True)
+class FindHarmless(Request[Harmless]):
+    """Tells by the weights alone which settings of each method should cost nothing; takes seconds."""
 
     model: str
     skeleton: str | None = None

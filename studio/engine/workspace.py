@@ -25,12 +25,14 @@ from studio.engine.channel_steps import narrowed_further
 from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
 from studio.engine.kept_scan import KeptScan
+from studio.engine.looking import answer_looking
 from studio.engine.memory import Memory
 from studio.engine.requests import (
     Assist,
     CheckData,
     Distill,
     Export,
+    FindHarmless,
     GuessData,
     LookAtData,
     MakeCopy,
@@ -58,6 +60,7 @@ from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.data import Dataset
 from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.evaluate import Reference, measure, torch_predict
+from studio.evaluation.feasibility import Harmless
 from studio.evaluation.look import look
 from studio.evaluation.replay import Replay
 from studio.evaluation.result import WEIGHT_ERROR, Result
@@ -163,14 +166,10 @@ class Workspace:
         return remembered_spectrum(weight_matrix(self._model(request.model, request.skeleton).module(request.layer)))
 
     @_answer.register
-    def _(self, request: ViewSpectra, report: Report, publish: Publish) -> Mapping[str, Spectrum]:
-        model = self._model(request.model, request.skeleton)
-        spectra = dict[str, Spectrum]()
-        for layer in sorted(model.info.layers, key=lambda layer: layer.bytes, reverse=True):
-            report(Progress(len(spectra), len(model.info.layers), f"Singular values of {layer.name}"))
-            spectra[layer.name] = remembered_spectrum(weight_matrix(model.module(layer.name)))
-            publish((layer.name, spectra[layer.name]))
-        return spectra
+    def _(
+        self, request: ViewSpectra | FindHarmless, report: Report, publish: Publish
+    ) -> Mapping[str, Spectrum] | Harmless:
+        return answer_looking(request, self._model(request.model, request.skeleton), report, publish)
 
     @_answer.register
     def _(self, request: Preview, report: Report, publish: Publish) -> Result:

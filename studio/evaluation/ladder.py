@@ -3,9 +3,10 @@
 A rung is a way to carry out the same recipe (its `Options`), up to training; the layers' settings never change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from studio.evaluation.result import Measurement
@@ -18,6 +19,7 @@ NO_DATA = "There is no data to fit to: choose training data (or test data)."
 NO_TRAINING_DATA = "There is no training data to learn from: choose some."
 TRAINED = "Trained weights stay as training has left them."
 NO_BIAS = "No layer has a bias, which would take up a channel's mean."
+NO_NORM = "There is no BatchNorm to recalibrate: layers on sequences go with norms that measure every sample anew."
 NONE_WITH_BIAS = "No compressed layer has a bias that could be corrected."
 
 
@@ -147,7 +149,21 @@ def why_not(rung: Rung, on: Footing) -> str:
         return NO_DATA
     if rung is NORMS and not any(layer.has_bias for layer in on.info.layers):
         return NO_BIAS
+    if rung is NORMS and not _may_have_norms(on.info.layers):
+        return NO_NORM
     return NONE_WITH_BIAS if rung is BIASES and not any(layer.has_bias for layer in on.changed) else ""
+
+
+def _may_have_norms(layers: Iterable[Layer]) -> bool:
+    """Whether most of the arithmetic is in layers that a BatchNorm may have been folded into.
+
+    A file whose norms are folded does not tell that it had any. They stand behind convolutions, and behind linear
+    layers that run once a sample; linear layers on sequences, as in a transformer, go with norms of another kind.
+    """
+    macs = {True: 0, False: 0}
+    for layer in layers:
+        macs[layer.has_bias and (len(layer.shape) > 2 or layer.macs <= prod(layer.shape))] += layer.macs
+    return macs[True] >= macs[False]
 
 
 @dataclass(frozen=True)

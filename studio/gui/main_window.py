@@ -23,6 +23,7 @@ from studio.gui.layer_panel import LayerPanel
 from studio.gui.layer_table import LayerTable
 from studio.gui.notice import NoticeBar
 from studio.gui.options_section import OptionsSection
+from studio.gui.overview_panel import OverviewPanel
 from studio.gui.palette import CommandPalette
 from studio.gui.search_dialog import offer_text
 from studio.gui.selection import Selection
@@ -84,6 +85,7 @@ class MainWindow(QMainWindow):
         self.start_page.show_recent(session.preferences.recent)
         self.summary = SummaryBar(session, actions["latency"], _offered(actions))
         self.layers = LayerTable(LayerModel(session), self.selection, theme)
+        self.overview = OverviewPanel(session, self.selection)
         self.layer = LayerPanel(session, self.selection, theme)
         self.sensitivity = SensitivityPanel(session, self.selection, theme)
         self.settings = SettingsPanel(session, self.selection)
@@ -100,7 +102,8 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("Compression Studio")
         self.setMinimumSize(960, 620)
         self.resize(1280, 800)
-        self.tabs = _tabs(*zip(PAGES, (self.layer, self.sensitivity, self.distill, self.graph), strict=True))
+        pages = (self.overview, self.layer, self.sensitivity, self.distill, self.graph)
+        self.tabs = _tabs(*zip(PAGES, pages, strict=True))
         self.bottom = _tabs(("Variants", self.variants), ("Jobs", self.jobs))
         self._stage = QStackedWidget()
         self._stage.addWidget(self.start_page)
@@ -136,6 +139,9 @@ class MainWindow(QMainWindow):
         self.start_page.dropped.connect(self.arrivals.take)
         self.start_page.recent_chosen.connect(session.open_recent)
         self.start_page.sample_chosen.connect(session.open_sample)
+        self.overview.scan.connect(self._scan)
+        for chosen in (self.layers.view.clicked, self.layers.view.activated):
+            chosen.connect(self._leave_overview)
         self.variants.chosen.connect(session.apply_variant)
         self.variants.selected.connect(self.distill.show_variant)
         self.variants.curves_wanted.connect(self._show_training)
@@ -177,6 +183,7 @@ class MainWindow(QMainWindow):
             info = self._session.project.info
             self.notice.hide()
             self._show_stage()
+            self.tabs.setCurrentWidget(self.overview)
             if Path(info.path).is_file():
                 self.graph.show_original(info.skeleton or info.path)
             self.selection.select((info.layers[0].name,) if info.layers else ())
@@ -240,6 +247,16 @@ class MainWindow(QMainWindow):
     def _show_training(self) -> None:
         self.tabs.setCurrentWidget(self.distill)
         self.distill.pages.setCurrentIndex(PROGRESS)
+
+    def _leave_overview(self) -> None:
+        """Who picks a layer wants to see it."""
+        if self.tabs.currentWidget() is self.overview:
+            self.tabs.setCurrentWidget(self.layer)
+
+    def _scan(self) -> None:
+        """Measures all layers where one sees their curves come."""
+        self.tabs.setCurrentWidget(self.sensitivity)
+        self.sensitivity.start.click()
 
     def _show_page(self, number: int) -> None:
         self.tabs.setCurrentIndex(number)

@@ -46,6 +46,7 @@ def take(sample: Sample, recipe: Path, out: Path) -> Path:
             _wait_until(lambda: session.preview.result is not None and session.preview.result.finished, session)
             session.load_recipe(str(recipe))
             _wait_until(lambda: _is_settled(session), session)
+            window.tabs.setCurrentWidget(window.layer)
             window.commands.keep_variant()
             _select_largest(window, session)
             _settle(800)

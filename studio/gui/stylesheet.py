@@ -76,7 +76,7 @@ QHeaderView::section {
 QTableCornerButton::section { background: $raised; border: none; }
 
 QTabWidget::pane { border: none; }
-QTabBar::tab { background: transparent; color: $muted; padding: 7px 14px; border-bottom: 2px solid transparent; }
+QTabBar::tab { background: transparent; color: $muted; padding: 7px 8px; border-bottom: 2px solid transparent; }
 QTabBar::tab:selected { color: $text; border-bottom: 2px solid $accent; font-weight: 600; }
 QTabBar::tab:hover { color: $text; }
 QTabBar::tab:focus { color: $accent; }

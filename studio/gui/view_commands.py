@@ -6,7 +6,7 @@ from studio.gui.actions import Command
 from studio.gui.theme import Scheme
 
 #: Titles of the pages in the centre of the window.
-PAGES = ("Layer", "Sensitivity", "Recover", "Graph")
+PAGES = ("Overview", "Layer", "Sensitivity", "Recover", "Graph")
 
 _THEMES = (
     (Scheme.SYSTEM, "&System theme", "Ctrl+Alt+S"),

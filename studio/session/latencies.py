@@ -75,7 +75,12 @@ class Latencies:
             self._end()
 
     def measure(self, project: Project, settings: LatencySettings) -> None:
-        """Measures the project's present choice, anew if it is known."""
+        """Measures the project's present choice, anew if it is known.
+
+        Raises:
+            ModelFileError: the model cannot be timed.
+        """
+        project.info.require("time")
         self.cancel()
         self._settings, self._asked = settings, {}
         self.failure = ""

@@ -28,6 +28,7 @@ from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
 from studio.session.data_checks import DataChecks
 from studio.session.drafts import Drafts
+from studio.session.feasibilities import Feasibilities
 from studio.session.jobs import Job, Jobs, JobState
 from studio.session.ladder import Ladder
 from studio.session.latencies import Latencies
@@ -100,6 +101,7 @@ class Session:
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.students = Students(folder / "students", self._asker, self.jobs, self.recoveries, self._runs, self._fail)
         self.scans = Scans(folder, self.jobs)
+        self.feasibilities = Feasibilities(self._asker, self.scans, self._choose, self._fail)
         self.searches = Searches(self.scans, self.jobs, self._choose)
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
@@ -159,6 +161,7 @@ class Session:
             self._autosave.write(project)
             self._costs.begin(project)
             self.scans.load(project)
+            self.feasibilities.begin(project)
             self.searches.clear()
             self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
             self.variants.bring_back(self._runs.of(info))
@@ -320,9 +323,7 @@ class Session:
         """Times the present choice beside the original; `settings` are remembered, and hold from then on."""
         if settings is not None:
             self._prefer(self.preferences.model_copy(update={"latency": settings}))
-        project = self._required()
-        project.info.require("time")
-        self.latencies.measure(project, self.preferences.latency)
+        self.latencies.measure(self._required(), self.preferences.latency)
 
     def export(self, path: str) -> Job:
         """Writes and verifies the present choice in the background."""
@@ -395,6 +396,5 @@ class Session:
         return explain(error)
 
     def _fail(self, error: BaseException) -> None:
-        message = self._explain(error)
-        if message != ENGINE_STOPPED:
+        if (message := self._explain(error)) != ENGINE_STOPPED:
             self.notice.emit(message)

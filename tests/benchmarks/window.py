@@ -63,7 +63,7 @@ class Script:
         if step % 40 == 20:
             self._window.layers.view.selectRow(step // 40 % self._rows)
         if step % 60 == 30:
-            self._window.tabs.setCurrentIndex(step // 60 % 3)  # the graph is a browser's business
+            self._window.tabs.setCurrentIndex(1 + step // 60 % 3)  # the graph is a browser's business
         self.drag(step)
 
     def drag(self, step: int) -> None:
@@ -214,7 +214,7 @@ def dragging(session: Session, window: MainWindow) -> Table:
     table = Table("", "first drag", "second drag", title="A slider dragged for five seconds and let go")
     script, project, columns = Script(window), session.project, []
     assert project is not None
-    window.tabs.setCurrentIndex(0)
+    window.tabs.setCurrentWidget(window.layer)
     steps = count()
     for _ in range(2):
         before, first = resident(), next(steps)

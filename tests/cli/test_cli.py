@@ -69,6 +69,15 @@ def test_inspect_lists_every_layer_with_what_can_be_done_to_it(answer: Any, digi
     assert sum(layer["macs"] for layer in found["layers"]) == found["model"]["macs"]
 
 
+def test_inspect_tells_on_request_what_each_method_could_save(answer: Any, studio: Run, two_layers: Path):
+    found = {one["method"]: one for one in answer("inspect", two_layers, "--savings")["feasibility"]}
+    assert found["prune"]["bytes_saved"] == found["prune"]["macs_saved"] == 0
+    ratios = [found["prune"]["harmless"][name]["prune"]["ratio"] for name in ("first", "second")]
+    assert found["prune"]["zeros"] == round(ratios[0] * 128) + round(ratios[1] * 64)
+    _, out, _ = studio("inspect", two_layers)
+    assert "prune: 2 of 2 layers; --savings looks at the weights to tell what it saves" in out
+
+
 def test_inspect_tells_which_layers_lose_channels_together(answer: Any, digits: Sample):
     found = answer("inspect", digits.model)
     removable = {layer["name"] for layer in found["layers"] if layer["methods"]["channels"] == "ok"}

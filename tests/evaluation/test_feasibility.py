@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from studio.evaluation.feasibility import feasibility
+from studio.evaluation.feasibility import Harmless, feasibility
 from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.models.layer import METHODS, OK, Layer, ModelInfo, Share, TensorSpec
 from studio.recipe.cost import layer_cost
-from studio.recipe.settings import ChannelSettings, LayerSettings, QuantizeSettings
+from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
 EIGHT = LayerSettings(quantize=QuantizeSettings(weight_bits=8))
 METHODS_OF_B = {**dict.fromkeys(METHODS, OK), "rank": "too thin"}
@@ -70,3 +70,25 @@ def test_channels_of_two_groups_save_of_the_layer_between_them_once():
     # 12 rows of a with 8 weights each, of b all but 16 rows of 12, half of c
     assert channels.macs_saved == 96 + (768 - 192) + 64
     assert channels.bytes_saved == pytest.approx(4 * (96 + 576 + 64), abs=8)
+
+
+def test_what_the_weights_tell_is_counted_by_shapes_and_a_scan_goes_before_it():
+    thin, half = LayerSettings(rank=RankSettings(rank=4)), LayerSettings(prune=PruneSettings(ratio=0.5))
+    found = Harmless({"rank": {"a": thin}, "prune": {"a": half, "b": half}})
+    quantize, prune, rank, channels = feasibility(model(), found=found)
+    assert (quantize.harmless, quantize.bytes_saved) == ({}, 0)
+    assert rank.bytes_saved == 3200 - layer_cost(model().layers[0], thin).bytes
+    assert rank.macs_saved == 768 - 4 * (32 + 24)
+    assert (prune.bytes_saved, prune.zeros) == (0, 2 * 384)
+    assert (channels.bytes_saved, channels.harmless) == (0, {})
+    points = (point("a", "rank", 2000, 400, 1e-4),)
+    measured = feasibility(model(), Scan(key="k", points=points), found)[2]
+    assert (measured.bytes_saved, measured.measured) == (1200, True)
+    told = feasibility(model(), Scan(key="k", points=points), found)[1]
+    assert (told.zeros, told.measured) == (2 * 384, False)
+
+
+def test_a_setting_that_leaves_a_layer_larger_is_not_counted():
+    whole = LayerSettings(rank=RankSettings(rank=24))
+    rank = feasibility(model(), found=Harmless({"rank": {"a": whole}}, {"rank": ("a",)}))[2]
+    assert (rank.harmless, rank.bytes_saved, rank.unseen) == ({}, 0, ("a",))

@@ -1,5 +1,6 @@
 """Which rung of the recovery ladder applies, and which one is suggested."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from studio.evaluation.ladder import (
     LEAVE,
     NO_BIAS,
     NO_DATA,
+    NO_NORM,
     NO_TRAINING_DATA,
     NONE_WITH_BIAS,
     NORMS,
@@ -54,6 +56,12 @@ def drop(value: float, low: float | None = None) -> Measurement:
     return Measurement("top1", value, value - 0.5 if low is None else low, value + 0.5, 1000)
 
 
+def on_sequences(on: Footing, positions: int) -> Footing:
+    """The same layers run at so many positions of a sequence."""
+    layers = tuple(replace(layer, macs=positions * layer.macs) for layer in on.info.layers)
+    return replace(on, info=replace(on.info, layers=layers))
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_nothing_applies_before_a_layer_is_compressed(rung):
     assert why_not(rung, footing()) == NOT_COMPRESSED
@@ -67,6 +75,8 @@ def test_nothing_applies_before_a_layer_is_compressed(rung):
         (LEAVE, footing(PRUNED, fits=False), ""),
         (NORMS, footing(PRUNED, biases=(False, False)), NO_BIAS),
         (NORMS, footing(PRUNED, biases=(False, True)), ""),
+        (NORMS, on_sequences(footing(PRUNED), 7), NO_NORM),
+        (BIASES, on_sequences(footing(PRUNED), 7), ""),
         (BIASES, footing(PRUNED, biases=(False, True)), NONE_WITH_BIAS),
         (REFIT, footing(PRUNED, trained=True), TRAINED),
         (DISTIL, footing(PRUNED, trained=True), ""),

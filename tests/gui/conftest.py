@@ -18,6 +18,7 @@ from studio.engine.requests import (
     CheckData,
     Distill,
     Export,
+    FindHarmless,
     GuessData,
     LookAtData,
     MakeCopy,
@@ -34,6 +35,7 @@ from studio.engine.requests import (
 )
 from studio.evaluation.data_guess import DataGuess, DataView, Tried
 from studio.evaluation.description import DataDescription
+from studio.evaluation.feasibility import Harmless
 from studio.evaluation.result import Measurement, Result
 from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.export.latency import Latency, Ratio, Timing
@@ -42,7 +44,7 @@ from studio.gui.theme import Scheme, Theme
 from studio.models.layer import METHODS, OK, Layer, ModelInfo, Share, TensorSpec
 from studio.progress import silent
 from studio.recipe.recipe import Recipe
-from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings
+from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 from studio.search.outcome import FrontierPoint, SearchOutcome
 from studio.session.session import Session
 
@@ -191,6 +193,8 @@ def answer(request: Request[Any]) -> object:
     if isinstance(request, ViewWeights):
         settings = request.source.recipe.settings_for(model_info().layer(request.layer))
         return weight_view(not settings.is_empty)
+    if isinstance(request, FindHarmless):
+        return harmless()
     if isinstance(request, ViewSpectrum):
         return spectrum(SHAPES[request.layer])
     if isinstance(request, Preview):
@@ -210,6 +214,19 @@ def answer(request: Request[Any]) -> object:
         Path(request.out).touch()
         return ()
     raise AssertionError(request)
+
+
+def harmless() -> Harmless:
+    """All but the head may have 8 bits, the last block half its rank, and the first group loses a quarter."""
+    eight = LayerSettings(quantize=QuantizeSettings.model_validate({"weight_bits": 8}))
+    channels = LayerSettings(channels=ChannelSettings(ratio=0.25, importance="magnitude"))
+    return Harmless(
+        {
+            "quantize": dict.fromkeys([name for name in SHAPES if name != "head"], eight),
+            "rank": {"block2.conv1": LayerSettings(rank=RankSettings(rank=8))},
+            "channels": {"stem": channels},
+        }
+    )
 
 
 def data_guess(path: str) -> DataGuess:

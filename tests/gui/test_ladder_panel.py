@@ -67,8 +67,9 @@ def test_the_last_rung_begins_a_distillation_with_the_settings_shown(panel, wind
     assert panel.cards["distil"].reason.text() == "A distillation is running."
 
 
-def test_without_training_data_the_last_rung_says_what_to_choose(panel, session):
+def test_without_training_data_the_last_rung_says_what_to_choose(panel, window, session):
     session.open_model("/models/other.onnx", test="digits_test.data.yaml")
+    window.tabs.setCurrentWidget(window.distill)
     prune(session)
     assert not panel.cards["distil"].take.isEnabled()
     assert "training data" in panel.cards["distil"].reason.text()

@@ -91,7 +91,9 @@ def test_a_drag_leaves_one_preview_waiting_however_many_values_it_passes(
     waiting = []
     for step in range(300):
         opened.edit_layers(["a"], "Prune", merge="ratio a", prune=PruneSettings(ratio=(step + 1) / 400))
-        waiting.append(sum(not asked.call.future.done() and not asked.call.is_cancelled for asked in engines[0].asked))
+        waiting.append(
+            sum(not asked.call.future.done() and not asked.call.is_cancelled for asked in engines[0].previews)
+        )
     assert set(waiting) == {1}
     last = engines[0].previews[-1]
     assert last.request.source.recipe.layers["a"].prune == PruneSettings(ratio=0.75)
