@@ -21,7 +21,7 @@ def file_version(path: str) -> tuple[str, int, int]:
     return str(Path(path).resolve()), state.st_size, state.st_mtime_ns
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in place in one step.
 
     Whatever goes wrong, `path` holds either its old content or the whole new one, and no temporary file stays behind.
@@ -29,6 +29,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Args:
         path: the file to create or replace; its folder must exist.
         write: receives the temporary path and writes the content there.
+        durable: waits until the disk has it, so that a power failure spares it too; that takes some ten milliseconds.
+            Without it the file outlives the program, however that ends.
 
     Raises:
         OSError: the folder is missing or cannot be written to.
@@ -38,17 +40,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """Replaces `path` by `text` in UTF-8; see `write_atomically`."""
-    write_atomically(path, lambda temporary: _fill(temporary, text))
+    write_atomically(path, lambda temporary: _fill(temporary, text), durable=durable)
 
 
 def _umask() -> int:

@@ -65,7 +65,8 @@ class Autosave:
             cursor=history.cursor,
         )
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self._path, saved.model_dump_json(exclude_unset=True))
+        # after every edit, by the thread that draws: waiting for the disk would cost it most of a frame
+        write_text_atomically(self._path, saved.model_dump_json(exclude_unset=True), durable=False)
 
     def read(self) -> SavedProject | None:
         """What the last session left behind; None after an orderly end, or when the file cannot be read."""

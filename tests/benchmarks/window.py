@@ -58,18 +58,28 @@ class Script:
         self.slider = slider
 
     def move(self) -> None:
-        """The next of its moves: a slider, now and then another row and another page."""
+        """The next of its moves: a slider, now and then another row and another page; one at a frame, as by hand."""
         step = next(self._steps)
         if step % 40 == 20:
+            self.slider.setSliderDown(False)
             self._window.layers.view.selectRow(step // 40 % self._rows)
-        if step % 60 == 30:
+        elif step % 60 == 30:
             self._window.tabs.setCurrentIndex(1 + step // 60 % 3)  # the graph is a browser's business
-        self.drag(step)
+        elif not self.is_ready():
+            self.make_ready()
+        else:
+            self.drag(step)
+
+    def is_ready(self) -> bool:
+        """Whether the layer is pruned, so that there is a slider."""
+        return self._switch.isChecked()
+
+    def make_ready(self) -> None:
+        """Prunes the layer."""
+        self._switch.setChecked(True)
 
     def drag(self, step: int) -> None:
         """Moves the slider, which is pressed at the first move."""
-        if not self._switch.isChecked():
-            self._switch.setChecked(True)
         self.slider.setSliderDown(True)
         self.slider.setValue(_zigzag(step, self.slider))
 
@@ -215,6 +225,7 @@ def dragging(session: Session, window: MainWindow) -> Table:
     script, project, columns = Script(window), session.project, []
     assert project is not None
     window.tabs.setCurrentWidget(window.layer)
+    script.make_ready()
     steps = count()
     for _ in range(2):
         before, first = resident(), next(steps)
