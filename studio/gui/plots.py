@@ -4,7 +4,7 @@ Items are made once by their panel and fed by `setData`; nothing here draws data
 """
 
 from collections.abc import Callable, Iterable
-from math import log10
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -89,11 +89,25 @@ def bar_length(reach: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def log_ticks(low: float, high: float) -> list[list[tuple[float, str]]]:
-    """Ticks at 1, 2 and 5 times a power of ten between two exponents; powers alone where those would be too many."""
+    """Ticks at 1, 2 and 5 times a power of ten between two exponents; powers alone where those would be too many.
+
+    Where fewer than two of them lie between, round numbers at even distances: one tick alone tells no scale.
+    """
     steps = (1, 2, 5) if high - low <= 2 else (1,)
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1, max(1, round((high - low) / 6)))
     values = [step * 10.0**power for power in powers for step in steps]
-    return [[(log10(value), f"{value:g}") for value in values if low <= log10(value) <= high]]
+    shown = [value for value in values if low <= log10(value) <= high]
+    return [[(log10(value), f"{value:.6g}") for value in (shown if len(shown) > 1 else _even(10**low, 10**high))]]
+
+
+def _even(low: float, high: float) -> list[float]:
+    """At least two round numbers between two numbers, at the widest even distance that has so many."""
+    power = ceil(log10(high - low))
+    for step in (part * 10.0**exponent for exponent in (power, power - 1, power - 2) for part in (5, 2, 1)):
+        values = [step * count for count in range(ceil(low / step), floor(high / step) + 1)]
+        if len(values) > 1:
+            break
+    return values
 
 
 def log_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:

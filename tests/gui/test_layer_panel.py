@@ -1,3 +1,5 @@
+from math import log10
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,14 @@ def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
 def test_ticks_of_a_narrow_logarithmic_axis_are_few_and_round():
     assert [text for _, text in log_ticks(-1.0, 0.35)[0]] == ["0.1", "0.2", "0.5", "1", "2"]
     assert [text for _, text in log_ticks(-3.0, 1.0)[0]] == ["0.001", "0.01", "0.1", "1", "10"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [(116, 159, ["120", "140"]), (90, 184, ["100", "150"]), (31000, 48800, ["35000", "40000", "45000"])],
+)
+def test_an_axis_never_has_a_single_tick(low: float, high: float, texts: list[str]):
+    assert [text for _, text in log_ticks(log10(low), log10(high))[0]] == texts
 
 
 def test_an_interval_without_bounds_has_no_bar():
