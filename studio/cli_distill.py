@@ -13,12 +13,12 @@ from studio.cli_engine import ask, new_engine, source_of
 from studio.cli_options import Json, ModelPath, Out, RecipePath, RequiredData, Samples, Skeleton, checked
 from studio.console import print_answer, print_distilled, say
 from studio.distillation.copy_settings import CopySettings
-from studio.distillation.folder import forget, is_resumable
+from studio.distillation.folder import forget, has_checkpoint, is_resumable, note_begun
 from studio.distillation.processes import helpers, is_helper
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.door import Engine
 from studio.engine.requests import Assist, Distill, Export, MakeCopy, Source
-from studio.errors import ExportError, TrainingError
+from studio.errors import ExportError, StudioError, TrainingError
 from studio.export.report import ExportReport
 from studio.export.target import check_target
 from studio.progress import Cancelled
@@ -143,7 +143,7 @@ def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path | None]:
     A process that only helps keeps nothing.
 
     Raises:
-        TrainingError: there is one of a run that nobody asked to go on with.
+        TrainingError: there is one of a run that nobody asked to go on with, or none of one that somebody did.
     """
     if is_helper():
         yield None
@@ -152,10 +152,15 @@ def _kept_until_done(folder: Path, resume: bool) -> Iterator[Path | None]:
         raise TrainingError(
             f"{folder} holds a run that was interrupted: --resume goes on with it; remove the folder to begin anew."
         )
+    if resume and not is_resumable(folder):
+        raise TrainingError(f"{folder}: there is no checkpoint to go on from; start the run anew.")
+    note_begun(folder)
     try:
         yield folder
-    except (Cancelled, ExportError):
-        if is_resumable(folder):
+    except (Cancelled, StudioError) as error:
+        if not has_checkpoint(folder) and not isinstance(error, Cancelled):
+            forget(folder)  # it would fail again
+        elif isinstance(error, Cancelled | ExportError):
             say(f"The run is kept in {folder}; the same command with --resume goes on with it.")
         raise
     forget(folder)

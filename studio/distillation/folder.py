@@ -9,10 +9,24 @@ FILE = "checkpoint.safetensors"
 #: Name of the file that tells which steps of a run in several are done.
 STEPS = "steps.json"
 
+#: Name of the empty file that stands for a run which has no checkpoint yet.
+BEGUN = "begun"
+
+
+def note_begun(folder: Path) -> None:
+    """Makes the folder of a run; from now on the run can go on, be it from its first step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / BEGUN).touch()
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is work in `folder` that would be lost without it."""
+    return (folder / FILE).exists() or (folder / STEPS).exists()
+
 
 def is_resumable(folder: Path) -> bool:
-    """Whether there is something in `folder` to go on from."""
-    return (folder / FILE).exists() or (folder / STEPS).exists()
+    """Whether there is a run in `folder` to go on with."""
+    return has_checkpoint(folder) or (folder / BEGUN).exists()
 
 
 def forget(folder: Path) -> None:

@@ -242,7 +242,8 @@ class Distill(Request[DistillOutcome]):
         threads: torch threads to use, None for all cores; the window leaves one core for itself.
         checkpoints: folder of the run's checkpoint; None keeps none. It stays there until whoever asks removes it, also
             when the run is cancelled.
-        resume: goes on from the checkpoint in that folder.
+        resume: goes on from the checkpoint in that folder, or begins where the folder says that there is none yet
+            (`studio.distillation.folder.note_begun`).
         teacher: path of the model that teaches, None for the original of `source`.
         teacher_skeleton: path of its network's file where it holds weights alone.
     """

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from studio.compression.compressed import CompressedModel
 from studio.compression.weights import save_weights
 from studio.distillation.devices import choose_device
+from studio.distillation.folder import has_checkpoint, is_resumable
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.distillation.team import Team, joined
 from studio.distillation.train import assist, distill
@@ -56,6 +57,7 @@ def distilled(
         StudioError: as `distill`.
     """
     kept = Path(request.checkpoints) if request.checkpoints else None
+    resume = request.resume and not (kept and _is_at_its_first_step(kept))
     recipes = recipes_of(request, student.model)
     with torch_threads(request.threads), joined(choose_device(lessons.settings.device)) as team:
         if len(recipes) > 1:
@@ -73,18 +75,23 @@ def distilled(
                     keeps=kept is not None,
                     report=report,
                     publish=publish,
-                ).run(recipes, request.resume)
+                ).run(recipes, resume)
             return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
         trained, recovery = distill(
             student,
             **vars(lessons),
             checkpoints=kept,
-            resume=request.resume,
+            resume=resume,
             team=team,
             report=report,
             publish=publish,
         )
     return recovery.saved_as(str(save_weights(trained, Path(request.folder))))
+
+
+def _is_at_its_first_step(kept: Path) -> bool:
+    """Whether a run was begun and stopped before there was anything to keep."""
+    return is_resumable(kept) and not has_checkpoint(kept)
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from uuid import uuid4
 from psygnal import Signal
 from pydantic import ValidationError
 
-from studio.distillation.folder import forget, is_resumable
+from studio.distillation.folder import forget, has_checkpoint, is_resumable, note_begun
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.requests import Distill, Source
-from studio.errors import MemoryShortError, StudioError
+from studio.errors import EngineStoppedError, MemoryShortError, StudioError
 from studio.files import write_text_atomically
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
@@ -127,8 +127,8 @@ class Recoveries:
 
     def _run(self, project: Project, saved: SavedRun, *, resume: bool) -> Job:
         weights, kept = self._folder / "weights", Path(saved.folder)
-        for folder in (weights, kept):
-            folder.mkdir(parents=True, exist_ok=True)
+        weights.mkdir(parents=True, exist_ok=True)
+        note_begun(kept)
         write_text_atomically(kept / _FILE, saved.model_dump_json(exclude_unset=True))
         request = Distill(
             Source(saved.model, saved.recipe, saved.weights, saved.calibration, saved.skeleton),
@@ -166,16 +166,20 @@ class Recoveries:
         return next((job, it) for job, it in asked if isinstance(it, Distill) and it.checkpoints == str(kept))
 
     def _follow(self, job: Job) -> None:
-        """Forgets what is kept of a run that is over; a run that failed can go on from its last checkpoint."""
+        """Forgets what is kept of a run that is over; a run that failed can go on from its last checkpoint.
+
+        One that failed before the first would fail again, unless only its worker died.
+        """
         kept = self._kept.get(job.id)
         if kept is None or job.is_running or job.can_resume:
             return
         if isinstance(job.failure, MemoryShortError) and job.retry is None:
-            job.retry = _in_smaller_parts(job, resume=is_resumable(kept))
+            job.retry = _in_smaller_parts(job, resume=has_checkpoint(kept))
         if job.can_retry:
             return
         del self._kept[job.id]
-        if job.state is not JobState.FAILED or not is_resumable(kept):
+        can_go_on = has_checkpoint(kept) or isinstance(job.failure, EngineStoppedError)
+        if job.state is not JobState.FAILED or not can_go_on:
             forget(kept)
 
 

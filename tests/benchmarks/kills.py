@@ -24,7 +24,7 @@ from threading import Event
 from rich.console import Console
 
 from studio.distillation.checkpoint import load_checkpoint
-from studio.distillation.folder import FILE, is_resumable
+from studio.distillation.folder import FILE, has_checkpoint, is_resumable
 from studio.distillation.settings import DistillSettings
 from studio.engine.door import Lane
 from studio.engine.process import ProcessEngine
@@ -82,7 +82,7 @@ class Killed:
 
     def saved(self) -> int:
         """The step of the checkpoint, which must be whole, 0 without one."""
-        return load_checkpoint(self.run).state.step if is_resumable(self.run) else 0
+        return load_checkpoint(self.run).state.step if has_checkpoint(self.run) else 0
 
     def kill(self, where: random.Random, *, anywhere: bool) -> None:
         """Starts it and kills it."""

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from studio.distillation.folder import STEPS, is_resumable
+from studio.distillation.folder import STEPS, is_resumable, note_begun
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.distillation.student import Student
 from studio.engine.channel_steps import step_epochs, step_recipes
@@ -126,6 +126,26 @@ def test_a_run_that_was_stopped_in_any_step_ends_with_the_very_weights(
     assert resumed.weights == expected.weights  # named by the hash of their content
     assert (resumed.before, resumed.after, resumed.epochs) == (expected.before, expected.after, expected.epochs)
     assert [(point.step, point.value) for point in parts] == [(point.step, point.value) for point in whole]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_that_was_stopped_before_its_first_step_begins_when_it_is_resumed(
+    train: Train, folder: Path, steps: int
+) -> None:
+    def stop(_progress: Progress) -> None:
+        raise Cancelled
+
+    settings, points = SETTINGS.model_copy(update={"epochs": steps, "channel_steps": steps}), list[TrainingPoint]()
+    with pytest.raises(TrainingError, match="there is no checkpoint to go on from"):
+        train(recipe("magnitude"), settings, resume=True)
+    note_begun(folder / "run")
+    with pytest.raises(Cancelled):
+        train(recipe("magnitude"), settings, report=stop)
+    assert is_resumable(folder / "run")
+
+    outcome = train(recipe("magnitude"), settings, resume=True, points=points)
+
+    assert (points[0].step, points[-1].step, outcome.epochs) == (0, 9 * steps, steps)
 
 
 def test_channels_gone_stay_gone_from_step_to_step(folder: Path, train: Train) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from studio.distillation.folder import FILE
+from studio.distillation.folder import FILE, is_resumable
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.requests import Distill
-from studio.errors import MemoryShortError, StudioError
+from studio.errors import EngineStoppedError, MemoryShortError, StudioError
 from studio.progress import Cancelled
 from studio.recipe.settings import PruneSettings
 from studio.session.jobs import JobState
@@ -54,6 +54,34 @@ def test_a_paused_distillation_keeps_its_checkpoint_and_goes_on_from_there(opene
     second.answer(OUTCOME)
     assert job.state is JobState.DONE
     assert not folder.exists()
+
+
+def test_a_run_that_is_paused_before_its_worker_has_done_anything_goes_on_even_after_a_crash(
+    opened: Session, engines: list[Any], info: Any, tmp_path: Path
+):
+    job, asked, folder = distil(opened, engines)
+    (folder / FILE).unlink()
+    opened.jobs.pause(job)
+    asked.fail(Cancelled())
+    assert job.state is JobState.PAUSED
+    assert is_resumable(folder)
+
+    again = crashed(opened, engines, info, tmp_path)
+    assert again.project is not None
+    saved = again.recoveries.interrupted(again.project)
+    assert saved is not None
+    assert again.recoveries.resume(again.project, saved).is_running
+    assert engines[-1].of(Distill)[0].request.resume
+
+
+def test_a_worker_that_died_before_the_first_checkpoint_leaves_a_run_to_go_on_with(opened: Session, engines: list[Any]):
+    _, asked, folder = distil(opened, engines)
+    (folder / FILE).unlink()
+    asked.fail(EngineStoppedError("The engine stopped unexpectedly (exit code -9)."))
+    assert opened.project is not None
+    saved = opened.recoveries.interrupted(opened.project)
+    assert saved is not None
+    assert saved.folder == str(folder)
 
 
 def test_cancelling_forgets_the_checkpoint_even_of_a_paused_run(opened: Session, engines: list[Any]):
