@@ -178,6 +178,7 @@ class NumberEditor(FieldEditor):
         with QSignalBlocker(self.slider):
             self.slider.setValue(self._position(shown))
         self.edited.emit(self.value())
+        self.finished.emit()
 
     def _switched(self, on: bool) -> None:
         self.spin.setEnabled(on)

@@ -27,6 +27,9 @@ from studio.session.session import Session
 #: Layers that a tooltip names.
 _NAMED = 5
 
+#: What is said of a value that is not measured yet.
+_WAITING = {PreviewState.MEASURING: "measuring …", PreviewState.HELD: PreviewState.HELD.value}
+
 _FITS = {"layer": "layer fit", "sequential": "sequential fit"}
 
 
@@ -107,10 +110,10 @@ class SummaryBar(QWidget):
             card.value.setText(_predicted_value(expected, preview.previous))
             beside = f", {len(expected.unknown)} not scanned" if expected.unknown else ""
             found = predicted_text(expected.metric, expected.whole)
-            card.detail.setText(f"predicted: {found}{beside}  ·  measuring …")
-        elif result is None and measuring and preview.previous is not None:
+            card.detail.setText(f"predicted: {found}{beside}  ·  {_WAITING.get(status.state, 'measuring …')}")
+        elif result is None and status.state in _WAITING and preview.previous is not None:
             card.value.setText(_value(preview.previous, changed=True))
-            card.detail.setText("before this edit  ·  measuring …")
+            card.detail.setText(f"before this edit  ·  {_WAITING[status.state]}")
         elif result is None:
             card.value.setText("…" if measuring else "–")
             card.detail.setText(status.message or ("measuring" if measuring else status.state.value))

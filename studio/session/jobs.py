@@ -155,6 +155,11 @@ class Jobs:
         self._ask(job, request)
         return job
 
+    @property
+    def are_training(self) -> bool:
+        """Whether a distillation runs."""
+        return any(job.kind == "distill" and job.is_running for job in self.all)
+
     def pause(self, job: Job) -> None:
         """Stops a job where it can go on later; its worker ends once it has saved what it has."""
         if not job.can_pause or job._call is None:

@@ -2,6 +2,9 @@
 
 After an edit the layer fit is measured at once, in growing blocks. When it is done and the recipe asks for the
 sequential fit, that one is measured too and takes its place: it is what an export writes.
+
+Beside a training a drag is measured once the hand lets go. What is measured at every move of a slider is nearly all
+thrown away, and the core it takes is one the training then lacks.
 """
 
 from collections.abc import Callable
@@ -22,6 +25,7 @@ class PreviewState(StrEnum):
     """What the shown result is worth."""
 
     EMPTY = "nothing measured yet"
+    HELD = "measured once you let go: the training goes first"
     MEASURING = "measuring"
     MEASURED = "measured"
     FAILED = "failed"
@@ -52,6 +56,7 @@ class PreviewLane:
         self._asker = asker
         self._failed = failed
         self._call: Call[Result] | None = None
+        self._held: Callable[[], None] | None = None
         self.result: Result | None = None
         self.previous: Result | None = None
         self.status = PreviewStatus(PreviewState.EMPTY)
@@ -63,13 +68,24 @@ class PreviewLane:
             project: what to measure.
             settled: called when everything there is to measure has been measured.
         """
-        self.cancel()
-        self.previous = self.result or self.previous
-        self.result = None
+        self._make_way()
         self._ask(project, "layer", settled)
+
+    def hold(self, project: Project, settled: Callable[[], None]) -> None:
+        """Measures the project's choice, as `measure` does, once `release` is called; until then nothing."""
+        self._make_way()
+        self._held = lambda: self.measure(project, settled)
+        self.status = PreviewStatus(PreviewState.HELD)
+        self.changed.emit()
+
+    def release(self) -> None:
+        """Measures what is held, if anything is."""
+        if self._held is not None:
+            self._held()
 
     def cancel(self) -> None:
         """Stops measuring; the last result stays."""
+        self._held = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -80,6 +96,12 @@ class PreviewLane:
         self.result = self.previous = None
         self.status = PreviewStatus(PreviewState.EMPTY)
         self.changed.emit()
+
+    def _make_way(self) -> None:
+        """Stops measuring an older choice; its result is the one before."""
+        self.cancel()
+        self.previous = self.result or self.previous
+        self.result = None
 
     def _ask(self, project: Project, fit: str, settled: Callable[[], None]) -> None:
         wanted = project.recipe.options.fit

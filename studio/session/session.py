@@ -151,9 +151,8 @@ class Session:
 
         def opened(info: ModelInfo) -> None:
             self.opening.emit(False)
-            self.preview.clear()
-            self.drops.clear()
-            self.latencies.clear()
+            for lane in (self.preview, self.drops, self.latencies):
+                lane.clear()
             self.project = project = Project(info)
             self.variants.clear()
             self._prefer(self.preferences.with_recent(path, skeleton))
@@ -211,6 +210,7 @@ class Session:
         if self.project is not None:
             self.project.history.seal()
             self._autosave.write(self.project)
+            self.preview.release()
 
     def reset(self) -> None:
         """Takes every setting and the trained weights back, as one step."""
@@ -233,8 +233,7 @@ class Session:
             RecipeError: the file is no recipe, or does not fit the model.
         """
         project = self._required()
-        recipe = load_recipe(path, project.info.layers)
-        self._choose(Choice(recipe, project.weights), f"Load {Path(path).name}")
+        self._choose(Choice(load_recipe(path, project.info.layers), project.weights), f"Load {Path(path).name}")
 
     def save_recipe(self, path: str) -> None:
         """Writes the present recipe.
@@ -255,22 +254,24 @@ class Session:
 
     def _choose(self, choice: Choice, label: str, merge: str | None = None, names: Iterable[str] = ()) -> None:
         if self._required().history.push(choice, label, merge):
-            self._edited(names, save=merge is None)
+            self._edited(names, dragged=merge is not None)
 
-    def _edited(self, names: Iterable[str], save: bool = True) -> None:
-        if save and self.project is not None:
-            self._autosave.write(self.project)
+    def _edited(self, names: Iterable[str], dragged: bool = False) -> None:
+        project = self._required()
+        if not dragged:
+            self._autosave.write(project)
         self.latencies.cancel()
-        self._costs.renew(self._required())
-        self._announce("recipe", layers=names)
+        self._costs.renew(project)
+        self._announce("recipe", layers=names, held=dragged and self.jobs.are_training)
 
-    def _announce(self, *kinds: str, layers: Iterable[str] = ()) -> None:
-        """Tells everyone, then measures anew."""
+    def _announce(self, *kinds: str, layers: Iterable[str] = (), held: bool = False) -> None:
+        """Tells everyone, then measures anew, at once or when the edit is finished."""
         self.changed.emit(Change(frozenset(kinds), frozenset(layers)))
         project = self.project
         if project is not None and not self._checks.pending:
             self.drops.cancel()
-            self.preview.measure(project, lambda: self.drops.measure(project))
+            measure = self.preview.hold if held else self.preview.measure
+            measure(project, lambda: self.drops.measure(project))
 
     # Looking
 
@@ -361,9 +362,8 @@ class Session:
 
     def close(self) -> None:
         """Ends everything under way in order; only distillations that were not done are left to go on with."""
-        self.preview.cancel()
-        self.drops.cancel()
-        self.latencies.cancel()
+        for lane in (self.preview, self.drops, self.latencies):
+            lane.cancel()
         self.jobs.close()
         self._engine.close()
         self._autosave.clear()

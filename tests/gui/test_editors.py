@@ -75,6 +75,19 @@ def test_a_slider_drag_is_finished_when_it_is_let_go(qtbot):
     assert finished == [True]
 
 
+def test_a_step_by_the_arrows_is_finished_at_once(qtbot):
+    editor = NumberEditor(field_specs(RankSettings)["rank"])
+    qtbot.addWidget(editor)
+    editor.set_range(1, 32)
+    editor.set_value(5)
+    said: list[object] = []
+    editor.edited.connect(said.append)
+    editor.finished.connect(lambda: said.append("finished"))
+    editor.spin.stepUp()
+    editor.spin.stepUp()
+    assert said == [6, "finished", 7, "finished"]
+
+
 @pytest.mark.parametrize(("typed", "becomes"), [("48", 32), ("7", 7), ("0", 1), ("12345", 32)])
 def test_a_number_out_of_range_is_typed_to_its_end_and_becomes_the_nearest(qtbot, typed, becomes):
     editor = NumberEditor(field_specs(RankSettings)["rank"])

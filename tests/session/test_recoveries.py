@@ -12,6 +12,7 @@ from studio.errors import EngineStoppedError, MemoryShortError, StudioError
 from studio.progress import Cancelled
 from studio.recipe.settings import PruneSettings
 from studio.session.jobs import JobState
+from studio.session.preview import PreviewState
 from studio.session.session import Session
 
 HALF = PruneSettings(ratio=0.5)
@@ -82,6 +83,25 @@ def test_a_worker_that_died_before_the_first_checkpoint_leaves_a_run_to_go_on_wi
     saved = opened.recoveries.interrupted(opened.project)
     assert saved is not None
     assert saved.folder == str(folder)
+
+
+def test_beside_a_training_a_drag_is_measured_once_the_hand_lets_go(opened: Session, engines: list[Any]):
+    job, _, _ = distil(opened, engines)
+    before = len(engines[0].previews)
+    for ratio in (0.6, 0.7, 0.8):
+        opened.edit_layers(["a"], "Prune", merge="ratio a", prune=PruneSettings(ratio=ratio))
+        assert opened.preview.status.state is PreviewState.HELD
+    assert len(engines[0].previews) == before
+    assert engines[0].previews[-1].call.is_cancelled
+    opened.finish_edit()
+    assert [asked.request.source.recipe.layers["a"].prune for asked in engines[0].previews[before:]] == [
+        PruneSettings(ratio=0.8)
+    ]
+    opened.finish_edit()
+    assert len(engines[0].previews) == before + 1
+    opened.jobs.cancel(job)
+    opened.edit_layers(["a"], "Prune", merge="ratio a", prune=PruneSettings(ratio=0.9))
+    assert (len(engines[0].previews), opened.preview.status.state) == (before + 2, PreviewState.MEASURING)
 
 
 def test_cancelling_forgets_the_checkpoint_even_of_a_paused_run(opened: Session, engines: list[Any]):
