@@ -170,3 +170,17 @@ class _Digest:
     @property
     def text(self) -> str:
         return self._sha.hexdigest()
+
+
+def second_moment(calibration: Calibration | None, layer: str, about_mean: bool) -> Tensor | None:
+    """The second moment of a layer's inputs ``[groups, in, in]``, None where it was not measured.
+
+    Args:
+        calibration: what was measured, if anything was.
+        layer: its name.
+        about_mean: without what the mean input adds, which a bias can make up for.
+    """
+    if calibration is None or layer not in calibration.moments:
+        return None
+    mean = calibration.means[layer]
+    return calibration.moments[layer] - (mean.unsqueeze(-1) * mean.unsqueeze(-2) if about_mean else 0.0)

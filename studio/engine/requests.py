@@ -94,6 +94,13 @@ class CheckData(Request[int]):
 
 
 @dataclass(frozen=True)
+class TellSamples(Request[frozenset[str]]):
+    """Tells which of several files hold samples, and not the weights of a model."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class GuessData(Request[DataGuess]):
     """Guesses the description of a folder or file that has none."""
 

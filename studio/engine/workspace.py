@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
-from studio.analysis.calibration import Calibration
+from studio.analysis.calibration import Calibration, second_moment
 from studio.analysis.calibration_cache import remembered_calibration
 from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.statistics import weight_view
@@ -45,6 +45,7 @@ from studio.engine.requests import (
     ScanLayers,
     Search,
     Source,
+    TellSamples,
     TimeSettings,
     TrustProgram,
     ViewSpectra,
@@ -57,6 +58,7 @@ from studio.engine.timings import time_table, uniform, written, written_original
 from studio.engine.training import Lessons, assisted, distilled, recipes_of
 from studio.evaluation.batches import Batches
 from studio.evaluation.candidates import candidates, left_out
+from studio.evaluation.contents import holds_samples
 from studio.evaluation.data import Dataset
 from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.evaluate import Reference, measure, torch_predict
@@ -138,10 +140,12 @@ class Workspace:
         return len(self._dataset(request.data, self._model(request.model, request.skeleton)))
 
     @_answer.register
+    def _(self, request: TellSamples, _report: Report, _publish: Publish) -> frozenset[str]:
+        return frozenset(path for path in request.paths if holds_samples(Path(path)))
+
+    @_answer.register
     def _(self, request: GuessData, report: Report, _publish: Publish) -> DataGuess:
-        model = self._model(request.model, request.skeleton)
-        model.info.require("measure")
-        return self._data.guess(request.data, model, report)
+        return self._data.guess(request.data, self._model(request.model, request.skeleton), report)
 
     @_answer.register
     def _(self, request: LookAtData, report: Report, publish: Publish) -> DataView:
@@ -360,13 +364,8 @@ class Workspace:
 
     def _moment(self, source: Source, model: Model, layer: str) -> Tensor | None:
         """The second moment of a layer's inputs, about their mean where a bias makes up for its shift."""
-        calibration = self._calibration(source, model, silent)
-        if calibration is None or layer not in calibration.moments:
-            return None
-        mean = calibration.means[layer]
         made_up = model.info.layer(layer).has_bias and source.recipe.options.bias_correction
-        shift = mean.unsqueeze(-1) * mean.unsqueeze(-2) if made_up else 0.0
-        return calibration.moments[layer] - shift
+        return second_moment(self._calibration(source, model, silent), layer, about_mean=made_up)
 
     def _calibration(self, source: Source, model: Model, report: Report) -> Calibration | None:
         unchanged = all(chosen.is_empty for chosen in source.recipe.settings_of(model.info.layers).values())

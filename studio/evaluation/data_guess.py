@@ -1,5 +1,6 @@
 """What the studio makes of data that nobody has described: torch-free values that cross the engine's door."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,16 @@ class DataView:
     high: float
     mean: float
     baseline: Measurement | None = None
+
+
+#: Words of a name that tell what data are for.
+_TRAINS = ("train", "training", "calib", "calibration")
+
+
+def role_of(path: str) -> str:
+    """What data are for by their name: ``train`` where it says so, else ``test``."""
+    words = re.split(r"[^a-z]+", Path(path).name.lower())
+    return "train" if any(word in _TRAINS for word in words) else "test"
 
 
 def place_for(path: Path) -> Path:

@@ -21,6 +21,7 @@ REST = 300
 MEASURING = "measuring …"
 
 TITLES = {"test": "Test data", "train": "Training data"}
+OTHER = {"test": "train", "train": "test"}
 
 
 class DataWizard(QDialog):
@@ -37,6 +38,7 @@ class DataWizard(QDialog):
         form: the fields.
         sight: what the model sees.
         accept_button: saves the description and uses the data.
+        other_button: does so for the other role.
     """
 
     def __init__(self, session: Session, project: Project, guess: DataGuess, role: str, parent: QWidget) -> None:
@@ -54,6 +56,7 @@ class DataWizard(QDialog):
         self.summary = label("", "heading", wrap=True)
         self.range = label("", "detail", wrap=True)
         self.accept_button = QPushButton(f"Use as {TITLES[role].lower()}")
+        self.other_button = QPushButton(f"Use as {TITLES[OTHER[role]].lower()}")
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST)
@@ -67,7 +70,9 @@ class DataWizard(QDialog):
         self.accept_button.setDefault(True)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         buttons.addButton(self.accept_button, QDialogButtonBox.ButtonRole.AcceptRole)
-        buttons.accepted.connect(self._take)
+        buttons.addButton(self.other_button, QDialogButtonBox.ButtonRole.ActionRole)
+        buttons.accepted.connect(lambda: self._take(self._role))
+        self.other_button.clicked.connect(lambda: self._take(OTHER[self._role]))
         buttons.rejected.connect(self.reject)
         seen = QVBoxLayout()
         seen.addWidget(label("What the model sees", "caption"))
@@ -120,8 +125,7 @@ class DataWizard(QDialog):
         if view.baseline is not None:
             measured = f"{measurement_text(view.baseline)} ({count_text(view.baseline.samples)} samples)"
         self._say(f"{samples}  ·  {metric_name(view.metric)}: {measured}")
-        self.accept_button.setEnabled(True)
-        self.accept_button.setToolTip("Save the description and use the data")
+        self._allow(True, "Save the description and use the data")
 
     def _refuse(self, error: BaseException) -> None:
         """Says what is wrong with the description as it stands, and lets nobody use it."""
@@ -130,14 +134,18 @@ class DataWizard(QDialog):
         self._rest.stop()
         self._described = None
         self._say(message, "bad")
-        self.accept_button.setEnabled(False)
-        self.accept_button.setToolTip(message)
+        self._allow(False, message)
+
+    def _allow(self, usable: bool, why: str) -> None:
+        for button in (self.accept_button, self.other_button):
+            button.setEnabled(usable)
+            button.setToolTip(why)
 
     def _say(self, text: str, tone: str = "") -> None:
         self.summary.setText(text)
         set_tone(self.summary, tone)
 
-    def _take(self) -> None:
+    def _take(self, role: str) -> None:
         if self._described is None:
             return
         try:
@@ -145,7 +153,7 @@ class DataWizard(QDialog):
         except StudioError as error:
             self._say(str(error), "bad")
             return
-        if self._role == "train":
+        if role == "train":
             self._session.set_data(train=path)
         else:
             self._session.set_data(test=path)

@@ -1,11 +1,11 @@
 """Data on their way to a description: guessed, looked at while a person changes the guess, and written down."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from studio.engine.door import Call
-from studio.engine.requests import GuessData, LookAtData
+from studio.engine.requests import GuessData, LookAtData, TellSamples
 from studio.errors import DataError
 from studio.evaluation.data_guess import ENDING, DataGuess, DataView, written_for
 from studio.evaluation.description import DataDescription, save_description
@@ -25,6 +25,12 @@ class Drafts:
         self._asker = asker
         self._folder = folder
         self._looking: Call[DataView] | None = None
+
+    def tell_samples(
+        self, paths: Iterable[str], then: Callable[[frozenset[str]], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Asks which of several files hold samples, and not the weights of a model."""
+        self._asker.ask(TellSamples(tuple(paths)), then, failed)
 
     def guess(
         self,

@@ -30,6 +30,7 @@ from studio.engine.requests import (
     Request,
     ScanLayers,
     Search,
+    TellSamples,
     ViewSpectrum,
     ViewWeights,
 )
@@ -184,6 +185,8 @@ def answer(request: Request[Any]) -> object:
         return model_info(request.path)
     if isinstance(request, CheckData):
         return SAMPLES
+    if isinstance(request, TellSamples):
+        return frozenset(path for path in request.paths if "samples" in Path(path).name)
     if isinstance(request, GuessData):
         return data_guess(request.data)
     if isinstance(request, LookAtData):

@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QUrl
 from pytestqt.qtbot import QtBot
 
-from studio.engine.requests import LookAtData
+from studio.engine.requests import LookAtData, OpenModel
 from studio.errors import DataError
 from studio.evaluation.data_guess import DataView
 from studio.evaluation.description import DataDescription, load_description
@@ -166,3 +166,77 @@ def test_pictures_keep_their_colours(qtbot: QtBot) -> None:
 
     colour = sight.pictures.item(0).icon().pixmap(84, 84).toImage().pixelColor(40, 30)
     assert (colour.red(), colour.green()) == (200, 0)
+
+
+@pytest.fixture
+def notice(qtbot: QtBot) -> NoticeBar:
+    made = NoticeBar()
+    qtbot.addWidget(made)
+    return made
+
+
+def test_the_other_button_takes_the_data_for_training(wizard: DataWizard, opened: Session, folder: Path) -> None:
+    before = opened.project.test
+
+    wizard.other_button.click()
+
+    assert wizard.other_button.text() == "Use as training data"
+    assert opened.project.train.path == str(folder.with_name("photos.data.yaml"))
+    assert opened.project.test == before
+
+
+def test_a_folder_called_train_is_offered_as_training_data(opened: Session, notice: NoticeBar, tmp_path: Path) -> None:
+    (tmp_path / "photos_train").mkdir()
+
+    Arrivals(notice, opened, notice).take([str(tmp_path / "photos_train")])
+
+    (wizard,) = notice.findChildren(DataWizard)
+    assert (wizard.accept_button.text(), wizard.windowTitle()) == (
+        "Use as training data",
+        "Training data: photos_train",
+    )
+    wizard.reject()
+
+
+def test_described_data_that_are_dropped_say_what_they_do_and_can_do_the_other(
+    opened: Session, notice: NoticeBar
+) -> None:
+    before = opened.project.test.path
+    arrivals = Arrivals(notice, opened, notice)
+
+    arrivals.take(["/data/cifar_train20k.data.yaml"])
+    assert (opened.project.train.path, opened.project.test.path) == ("/data/cifar_train20k.data.yaml", before)
+    assert notice.message.text() == "cifar_train20k.data.yaml trains, as its name says."
+    arrivals.take(["/data/set.data.yaml"])
+    assert (opened.project.test.path, notice.message.text()) == ("/data/set.data.yaml", "set.data.yaml measures.")
+    notice.action.click()
+
+    assert (opened.project.train.path, opened.project.test.path) == ("/data/set.data.yaml", before)
+
+
+def test_both_parts_of_data_come_with_their_model(session: Session, notice: NoticeBar) -> None:
+    dropped = ["/d/train.data.yaml", "/models/digits.onnx", "/d/test.data.yaml"]
+
+    Arrivals(notice, session, notice).take(dropped)
+
+    assert (session.project.train.path, session.project.test.path) == ("/d/train.data.yaml", "/d/test.data.yaml")
+
+
+def test_a_file_of_tensors_is_data_where_it_holds_samples(session: Session, engine: object, notice: NoticeBar) -> None:
+    arrivals = Arrivals(notice, session, notice)
+
+    arrivals.take(["/d/samples.safetensors"])
+    assert notice.message.text().startswith("samples.safetensors waits for the model")
+    arrivals.take(["/models/net.safetensors"])
+
+    assert session.project.info.path == "/models/net.safetensors"
+    assert session.project.test.path == "/d/samples.safetensors"
+
+
+def test_weights_dropped_with_their_network_are_opened_in_it(
+    session: Session, engine: object, notice: NoticeBar
+) -> None:
+    Arrivals(notice, session, notice).take(["/models/net.onnx", "/models/net.safetensors"])
+
+    (asked,) = [request for request in engine.asked if isinstance(request, OpenModel)]
+    assert (asked.path, asked.skeleton) == ("/models/net.safetensors", "/models/net.onnx")
