@@ -180,6 +180,7 @@ class SensitivityPanel(QWidget):
         """Follows a scan, whoever began it; a search begins with one."""
         if job.kind in ("scan", "search"):
             self._job = job
+            self._show_job()
 
     def _follow(self, job: Job) -> None:
         if job is self._job:

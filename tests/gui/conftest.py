@@ -118,6 +118,7 @@ class ScriptedEngine:
         calls: the call of each.
         hold: leaves distillations unanswered after their points.
         leaves: kinds of request that are never answered.
+        publish: receives what the last request tells on its way.
     """
 
     def __init__(self) -> None:
@@ -126,6 +127,7 @@ class ScriptedEngine:
         self.hold = False
         self.leaves: tuple[type, ...] = ()
         self.fail: BaseException | None = None
+        self.publish: Callable[[object], None] = unpublished
 
     def start(
         self,
@@ -137,6 +139,7 @@ class ScriptedEngine:
     ) -> Call[Any]:
         """See `studio.engine.door.Engine.start`."""
         self.asked.append(request)
+        self.publish = publish
         call: Call[Any] = Call()
         self.calls.append(call)
         if self.fail is not None:

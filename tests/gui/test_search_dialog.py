@@ -95,6 +95,49 @@ def test_a_shorter_time_is_a_share_and_says_why_it_cannot_be_had(dialog, with_fi
     assert with_files.searches.why_not(project, "size") == ""
 
 
+def test_a_time_may_be_asked_for_in_milliseconds_and_begins_below_what_was_measured(dialog, with_files, engine):
+    dialog.kind.setCurrentText("A time of at most")
+    assert dialog.amount.text() == "1.000 ms"
+    with_files.measure_latency()
+    dialog.kind.setCurrentIndex(0)
+    dialog.kind.setCurrentText("A time of at most")
+    assert dialog.amount.text() == "0.600 ms"  # the original takes 1 ms
+    dialog.start.click()
+    assert asked(engine).target == Target("latency", 0.6, absolute=True)
+
+
+def test_before_a_search_a_line_stands_where_recipes_will(dialog):
+    assert dialog.found.count() == 0
+    for placeholder in (dialog._empty, dialog.plot.empty):
+        assert placeholder.isVisibleTo(dialog)
+    assert not dialog.plot._plot.item.isVisible()
+    dialog.start.click()
+    for placeholder in (dialog._empty, dialog.plot.empty):
+        assert not placeholder.isVisibleTo(dialog)
+    assert dialog.plot._plot.item.isVisible()
+
+
+def test_channels_may_be_left_alone_and_are_where_a_time_is_asked_for(dialog, engine):
+    dialog.start.click()
+    assert asked(engine).channels
+    dialog.channels.click()
+    dialog.start.click()
+    assert not asked(engine).channels
+    dialog.kind.setCurrentText("A shorter time")
+    assert not dialog.channels.isEnabled()
+    assert dialog.channels.toolTip().startswith("Layers are timed at their full width")
+
+
+def test_what_decided_between_the_search_and_all_layers_alike_is_said(dialog, with_files):
+    assert not dialog._reasons.isVisibleTo(dialog)
+    dialog.start.click()
+    searches = with_files.searches
+    searches.outcome = replace(searches.outcome, decided_by="drop")
+    searches.changed.emit()
+    assert dialog._reasons.isVisibleTo(dialog)
+    assert "whose intervals lie apart" in dialog._reasons.text()
+
+
 def test_a_time_that_is_missed_is_said_first(dialog, with_files):
     dialog.start.click()
     searches = with_files.searches

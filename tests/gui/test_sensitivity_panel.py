@@ -2,11 +2,13 @@
 
 import pytest
 
+from studio.evaluation.sensitivity import save_scan
 from studio.gui.layer_model import HEAT_ROLE, LayerModel
 from studio.gui.layer_table import LayerTable
 from studio.gui.selection import Selection
 from studio.gui.sensitivity_panel import SensitivityPanel, changes_of, curves_of, point_text
-from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+from studio.search.target import Target
 from tests.gui.conftest import scan_point, scan_points
 
 
@@ -94,6 +96,46 @@ def test_a_scan_in_progress_can_be_cancelled_and_keeps_its_points(panel, engine)
     assert panel._state.text() == "cancelled"
     assert panel.start.isEnabled()
     assert len(panel.curves) == 2
+
+
+def test_a_scan_that_a_search_makes_is_drawn_as_its_points_come(panel, with_files, engine):
+    engine.hold = True
+    job = with_files.searches.start(with_files.project, Target("size", 0.5))
+    assert not panel.curves
+    assert panel.start.toolTip() == "A search is running."
+    engine.publish(scan_points()[2])
+    assert [curve.method for curve in panel.curves] == ["prune"]
+    assert with_files.scans.worst == {"head": 3.0}
+    assert not panel.cancel.isEnabled()
+    assert panel.cancel.toolTip() == "A search is cancelled in its own window, or under Jobs."
+    with_files.jobs.cancel(job)
+    assert panel.start.isEnabled()
+    assert panel._state.text() == "1 point of 1 layers, each compressed alone"
+
+
+def test_a_scan_that_was_kept_is_drawn_when_the_model_opens_again(panel, with_files, selection, tmp_path):
+    with_files.scan()
+    save_scan(with_files.scans.scan, with_files.scans.file_of(with_files.project))
+    test, train = (str(tmp_path / f"{name}.data.yaml") for name in ("test", "train"))
+    with_files.open_model("/models/digits.onnx", test=test, train=train)
+    selection.select(("head",))
+    assert [curve.method for curve in panel.curves] == ["quantize", "prune"]
+
+
+def test_a_layer_shows_the_channels_that_it_loses_with_others(panel, with_files, selection, engine):
+    engine.hold = True
+    with_files.scan()
+    quarter = LayerSettings(channels=ChannelSettings(ratio=0.25))
+    point = scan_point("stem", "channels", "25 %", quarter, 6.0)
+    engine.publish(point)
+    selection.select(("block1.conv2",))
+    assert [(curve.method, curve.points) for curve in panel.curves] == [("channels", (point,))]
+    assert with_files.scans.worst["stem"] == 1.5  # channels are no single layer's
+    panel.choose(point)
+    project = with_files.project
+    assert [project.settings(name).channels for name in ("stem", "block1.conv2")] == [quarter.channels] * 2
+    assert project.history.undo_label == "Set channels removed of stem to 25 %"
+    assert panel.marks["channels"].isVisible()
 
 
 def test_the_table_shows_which_layers_mind_most(with_files, theme, qtbot):
