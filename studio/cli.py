@@ -134,19 +134,21 @@ def inspect(
 def spectrum(
     model: ModelPath,
     layer: Annotated[str | None, typer.Option(help="One layer; without it all of them.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Of huge layers compute the leading values alone.")] = False,
     skeleton: Skeleton = None,
     as_json: Json = False,
 ) -> None:
     """Show the singular values of layers."""
+    reach = 0.0 if quick else 1.0
     engine = new_engine()
     info = ask(engine, OpenModel(model, skeleton))
     names = [known.name for known in info.layers]
     if layer is not None and layer not in names:
         raise RecipeError(f"--layer: the model has no layer '{layer}'.{did_you_mean(layer, names)}")
     if layer is not None:
-        seen: Mapping[str, Spectrum] = {layer: ask(engine, ViewSpectrum(model, layer, skeleton))}
+        seen: Mapping[str, Spectrum] = {layer: ask(engine, ViewSpectrum(model, layer, skeleton, reach))}
     else:
-        seen = ask(engine, ViewSpectra(model, skeleton))
+        seen = ask(engine, ViewSpectra(model, skeleton, reach))
     rows = [plain_spectrum(name, seen[name]) for name in names if name in seen]
     print_answer({"layers": rows}, as_json, lambda: print_spectra(rows))
 

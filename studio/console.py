@@ -90,10 +90,12 @@ def plain_metric(measured: Measurement) -> dict[str, Any]:
 
 
 def plain_spectrum(name: str, seen: Spectrum) -> dict[str, Any]:
-    """A layer's singular values as JSON has them."""
+    """A layer's singular values as JSON has them; ranks that they do not reach are the largest that may be needed."""
     return {
         "name": name,
         "singular_values": [float(value) for value in seen.singular_values],
+        "full_rank": seen.full_rank,
+        "energy_found": float(seen.energy[len(seen.singular_values) - 1]),
         "rank90": seen.rank_for(0.90),
         "rank99": seen.rank_for(0.99),
         "break_even_rank": seen.break_even_rank,
@@ -136,15 +138,21 @@ def _saves(one: Feasibility) -> str:
     return f"{len(one.harmless)} of them expected to cost nothing, saving {', '.join(saved)}"
 
 
+#: Ranks that the table tells, with the energy that they keep.
+_RANKS = (("rank90", 0.90), ("rank99", 0.99))
+
+
 def print_spectra(rows: list[dict[str, Any]]) -> None:
     """Ranks of each layer."""
     table = Table("layer")
     for heading in ("full rank", "rank for 90 %", "rank for 99 %", "break-even"):
         table.add_column(heading, justify="right")
     for row in rows:
-        values = (len(row["singular_values"]), row["rank90"], row["rank99"], f"{row['break_even_rank']:.1f}")
-        table.add_row(row["name"], *map(str, values))
+        ranks = (f"{'' if row['energy_found'] >= share else '≤ '}{row[key]}" for key, share in _RANKS)
+        table.add_row(row["name"], str(row["full_rank"]), *ranks, f"{row['break_even_rank']:.1f}")
     out.print(table)
+    if any(len(row["singular_values"]) < row["full_rank"] for row in rows):
+        out.print("≤: beyond the leading values that --quick computes; without it the rank is exact", soft_wrap=True)
 
 
 def print_scan(scan: Scan) -> None:

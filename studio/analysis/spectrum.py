@@ -5,6 +5,7 @@ import torch
 from scipy.linalg import blas
 from torch import Tensor
 
+from studio.analysis.leading import leading_values, leading_work
 from studio.analysis.views import Array, Spectrum
 
 #: Below this share of the largest one, singular values from the Gram matrix are lost in rounding.
@@ -22,23 +23,50 @@ _SINGLE_ASPECT = 2
 #: Rows that are summed in single precision before float64 takes their sum.
 _SINGLE_ROWS = 4096
 
+#: Multiplications from which a matrix is huge: about ten seconds of one core. All values of 4,096 × 11,008 take four.
+_HUGE = 1e12
+
 #: Weights that are held in float64 at once (64 MiB): an embedding is not doubled as a whole.
 _SLICE = 8 * 2**20
 
 
-def spectrum(matrix: Tensor) -> Spectrum:
+def spectrum(matrix: Tensor, reach: float = 1.0) -> Spectrum:
     """The spectrum of a layer's matrix ``[out, in·k·k]``.
 
     Args:
         matrix: weights; computed in float64 whatever its dtype.
+        reach: share of the energy whose values are needed one by one. Of a huge matrix the leading values alone are
+            computed where these hold it.
     """
-    return spectrum_of(singular_values(matrix), matrix.shape)
+    values = leading_values(matrix) if reach < 1 and _is_huge(*matrix.shape) else np.empty(0)
+    if len(values) and (leading := spectrum_of(values, matrix)).reaches(reach):
+        return leading
+    return spectrum_of(singular_values(matrix), matrix)
 
 
-def spectrum_of(values: Array, shape: tuple[int, ...]) -> Spectrum:
-    """The spectrum of a matrix of `shape` ``[rows, columns]`` whose singular values are known."""
-    rows, columns = shape
-    return Spectrum(values, rows * columns / (rows + columns))
+def spectrum_of(values: Array, matrix: Tensor) -> Spectrum:
+    """The spectrum of a matrix whose largest singular values are known, or all of them."""
+    rows, columns = matrix.shape
+    rest = min(rows, columns) - len(values)
+    rest_energy = max(0.0, _energy(matrix) - float(np.square(values).sum())) if rest else 0.0
+    return Spectrum(values, rows * columns / (rows + columns), rest, rest_energy)
+
+
+def _is_huge(rows: int, columns: int) -> bool:
+    """Whether all values take long, and the leading ones at most half as long.
+
+    The Gram matrix is a product; its eigenvalues take as long as three of its size (2.1 s against 0.7 s at 4,096).
+    """
+    short, long = sorted((rows, columns))
+    work = (long + 3.0 * short) * short**2
+    return work >= max(_HUGE, 2 * leading_work(long, short))
+
+
+def _energy(matrix: Tensor) -> float:
+    """``‖W‖²``, the sum of the squared singular values."""
+    step = max(1, _SLICE // matrix.shape[1])
+    parts = (matrix[start : start + step].detach().double() for start in range(0, len(matrix), step))
+    return sum(float(part.square().sum()) for part in parts)
 
 
 def singular_values(matrix: Tensor) -> Array:

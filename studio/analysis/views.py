@@ -37,22 +37,40 @@ class WeightView:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Singular values of a layer's matrix ``[out, in·k·k]``.
+    """Singular values of a layer's matrix ``[out, in·k·k]``, of a huge one the leading ones alone.
 
     Attributes:
-        singular_values: ``[min(out, in·k·k)]``, largest first.
+        singular_values: ``[found]``, largest first; `found` is ``min(out, in·k·k)`` unless there is a rest.
         break_even_rank: ``m·n / (m + n)``: above it two factors hold more weights than the layer.
+        rest: how many smaller values were not computed one by one.
+        rest_energy: what their squares sum up to, which is known all the same: all squares sum up to ``‖W‖²``.
     """
 
     singular_values: Array
     break_even_rank: float
+    rest: int = 0
+    rest_energy: float = 0.0
+
+    @property
+    def full_rank(self) -> int:
+        """``min(out, in·k·k)``."""
+        return len(self.singular_values) + self.rest
 
     @property
     def energy(self) -> Array:
-        """Share of the squared singular values that ranks 1, 2, … keep: ``[min(out, in·k·k)]``, rising to 1."""
-        squares = np.cumsum(self.singular_values**2)
+        """Share of the squared singular values that ranks 1, 2, … keep: ``[min(out, in·k·k)]``, rising to 1.
+
+        Of ranks among the rest the least that they can keep: values fall, so that the first of the rest hold at least
+        what as many of equal size would.
+        """
+        rest = np.full(self.rest, self.rest_energy / max(1, self.rest))
+        squares = np.cumsum(np.concatenate([self.singular_values**2, rest]))
         return squares / squares[-1] if len(squares) and squares[-1] > 0 else np.ones_like(squares)
 
+    def reaches(self, energy: float) -> bool:
+        """Whether the values that were computed one by one hold `energy` (0..1], so that its rank is exact."""
+        return not self.rest or bool(self.energy[len(self.singular_values) - 1] >= energy - 1e-12)
+
     def rank_for(self, energy: float) -> int:
-        """The smallest rank that keeps at least `energy` (0..1] of the squared singular values."""
-        return min(int(np.searchsorted(self.energy, energy - 1e-12)) + 1, len(self.singular_values))
+        """The smallest rank that surely keeps at least `energy` (0..1] of the squared singular values."""
+        return min(int(np.searchsorted(self.energy, energy - 1e-12)) + 1, self.full_rank)

@@ -8,7 +8,7 @@ at every place alike; the rest is ``[out, r · places]``.
 import torch
 from torch import Tensor
 
-from studio.analysis.views import Spectrum
+from studio.analysis.spectrum import spectrum
 from studio.compression.solver import damped
 from studio.recipe.factorization import budget
 from studio.recipe.settings import RankSettings
@@ -31,9 +31,7 @@ def allowed_weights(W: Tensor, shape: tuple[int, ...], settings: RankSettings) -
     """
     rank = None
     if settings.energy is not None:
-        rows, columns = W.shape
-        values = torch.linalg.svdvals(W.double()).numpy()
-        rank = Spectrum(values, rows * columns / (rows + columns)).rank_for(settings.energy)
+        rank = spectrum(W, settings.energy).rank_for(settings.energy)
     weights = budget(settings, shape, rank)
     if weights is None:
         raise ValueError("the settings hold neither rank, energy nor parameters")

@@ -16,14 +16,16 @@ def answer_looking(
     request: ViewSpectra | FindHarmless, model: Model, report: Report, publish: Publish
 ) -> Mapping[str, Spectrum] | Harmless:
     """Looks at the layers of `model` as `request` asks."""
-    return _spectra(model, report, publish) if isinstance(request, ViewSpectra) else find_harmless(model, report)
+    if isinstance(request, ViewSpectra):
+        return _spectra(model, request.reach, report, publish)
+    return find_harmless(model, report)
 
 
-def _spectra(model: Model, report: Report, publish: Publish) -> Mapping[str, Spectrum]:
+def _spectra(model: Model, reach: float, report: Report, publish: Publish) -> Mapping[str, Spectrum]:
     """Singular values of all layers; see `ViewSpectra`."""
     spectra = dict[str, Spectrum]()
     for layer in sorted(model.info.layers, key=lambda layer: layer.bytes, reverse=True):
         report(Progress(len(spectra), len(model.info.layers), f"Singular values of {layer.name}"))
-        spectra[layer.name] = remembered_spectrum(weight_matrix(model.module(layer.name)))
+        spectra[layer.name] = remembered_spectrum(weight_matrix(model.module(layer.name)), reach)
         publish((layer.name, spectra[layer.name]))
     return spectra

@@ -136,19 +136,29 @@ class ViewWeights(Request[WeightView]):
 
 @dataclass(frozen=True)
 class ViewSpectrum(Request[Spectrum]):
-    """Singular values of one layer of the original."""
+    """Singular values of one layer of the original.
+
+    Attributes:
+        reach: share of their energy whose values are needed one by one; of huge layers more are not computed.
+    """
 
     model: str
     layer: str
     skeleton: str | None = None
+    reach: float = 0.0
 
 
 @dataclass(frozen=True)
 class ViewSpectra(Request[Mapping[str, Spectrum]]):
-    """Singular values of all layers by name; published one by one as (name, `Spectrum`), the largest layers first."""
+    """Singular values of all layers by name; published one by one as (name, `Spectrum`), the largest layers first.
+
+    Attributes:
+        reach: as of `ViewSpectrum`.
+    """
 
     model: str
     skeleton: str | None = None
+    reach: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,8 @@ class Workspace:
 
     @_answer.register
     def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:
-        return remembered_spectrum(weight_matrix(self._model(request.model, request.skeleton).module(request.layer)))
+        module = self._model(request.model, request.skeleton).module(request.layer)
+        return remembered_spectrum(weight_matrix(module), request.reach)
 
     @_answer.register
     def _(

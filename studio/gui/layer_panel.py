@@ -43,6 +43,7 @@ class LayerPanel(QWidget):
         session.weights_viewed.connect(self._show_weights)
         self.spectrum.rank_dragged.connect(self._choose_rank)
         self.spectrum.rank_released.connect(session.finish_edit)
+        self.spectrum.all_values.clicked.connect(self._ask_for_all_values)
 
     def _focus(self) -> None:
         """Turns to another layer."""
@@ -101,6 +102,11 @@ class LayerPanel(QWidget):
             largest("matrix", described.shape, weights).ranks[0],
             f"{saving}, {factors_text(split)}" if split is not None else saving,
         )
+
+    def _ask_for_all_values(self) -> None:
+        if self._layer is not None and self._session.project is not None:
+            self.spectrum.all_values.setEnabled(False)
+            self._session.view_spectrum(self._layer, reach=1.0)
 
     def _choose_rank(self, rank: int) -> None:
         """Edits the rank as one step a drag; the full rank takes the cut away."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from studio.analysis.views import Array, Spectrum
 from studio.gui.labels import ElidedLabel, label
@@ -21,6 +21,9 @@ class SpectrumPanel(QWidget):
     Signals:
         rank_dragged: the line was moved to this rank; the full rank means no cut.
         rank_released: the drag is over.
+
+    Attributes:
+        all_values: asks for the values that were not computed one by one; hidden where there are none.
     """
 
     rank_dragged = Signal(int)
@@ -38,15 +41,23 @@ class SpectrumPanel(QWidget):
         self._plot.item.setLogMode(x=False, y=True)
         self.values = self._plot.item.plot(symbol="o", symbolSize=4, symbolPen=None)
         self.energy = pg.PlotDataItem()
+        self.least_energy = pg.PlotDataItem()
         self._energy_view = self._right_axis("energy kept, %")
         self._energy_view.addItem(self.energy)
+        self._energy_view.addItem(self.least_energy)
         self.break_even = pg.InfiniteLine(angle=90, label="break-even", labelOpts={"position": 0.12})
+        self.last_found = pg.InfiniteLine(angle=90, label="", labelOpts={"position": 0.3})
         self.rank_line = pg.InfiniteLine(angle=90, movable=True, label="", labelOpts={"position": 0.92})
         self.rank_line.setZValue(10)
         self.rank_line.sigDragged.connect(self._dragged)
         self.rank_line.sigPositionChangeFinished.connect(self._released)
-        for line in (self.break_even, self.rank_line):
+        for line in (self.last_found, self.break_even, self.rank_line):
             self._plot.item.addItem(line, ignoreBounds=True)
+        self.all_values = QPushButton("All values")
+        self.all_values.setToolTip(
+            "Computes the singular values beyond the leading ones, which takes long.\n"
+            "Their energy in sum is exact; the dashed line is the least that so many ranks keep."
+        )
         self._paint()
         self._lay_out()
         self.show_spectrum(None)
@@ -61,9 +72,13 @@ class SpectrumPanel(QWidget):
         if spectrum is not None and spectrum is self._spectrum and unavailable == self._reason:
             return  # drawn already: edits of other methods come here at every move of a slider
         self._spectrum, self._reason = spectrum, unavailable
+        partial = spectrum is not None and spectrum.rest > 0
         self._summary.setText("Computing the singular values …" if spectrum is None else "")
         for item in (self.values, self.energy, self.break_even, self.rank_line):
             item.setVisible(spectrum is not None)
+        for shown in (self.least_energy, self.last_found, self.all_values):
+            shown.setVisible(partial)
+        self.all_values.setEnabled(True)
         if spectrum is not None:
             self._draw(spectrum)
 
@@ -82,6 +97,7 @@ class SpectrumPanel(QWidget):
         top = QHBoxLayout()
         top.addWidget(label("Singular values", "heading"))
         top.addWidget(self._summary, 1)
+        top.addWidget(self.all_values)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 0)
         layout.setSpacing(4)
@@ -93,6 +109,9 @@ class SpectrumPanel(QWidget):
         plot.painted(lambda c: self.values.setPen(pen(c.compressed)))
         plot.painted(lambda c: self.values.setSymbolBrush(c.compressed))
         plot.painted(lambda c: self.energy.setPen(pen(c.energy)))
+        plot.painted(lambda c: self.least_energy.setPen(pen(c.energy, dashed=True)))
+        plot.painted(lambda c: self.last_found.setPen(pen(c.muted, 1.2)))
+        plot.painted(lambda c: self.last_found.label.setColor(c.muted))
         plot.painted(lambda c: self.break_even.setPen(pen(c.muted, 1.2, dashed=True)))
         plot.painted(lambda c: self.break_even.label.setColor(c.muted))
         plot.painted(lambda c: self.rank_line.setPen(pen(c.text, 2.4)))
@@ -119,27 +138,33 @@ class SpectrumPanel(QWidget):
 
     def _draw(self, spectrum: Spectrum) -> None:
         values = spectrum.singular_values
-        ranks = np.arange(1, len(values) + 1, dtype=float)
+        found, full = len(values), spectrum.full_rank
+        ranks = np.arange(1, full + 1, dtype=float)
         shown = np.maximum(values, FLOOR * max(float(values[0]), 1e-30))
-        self.values.setData(ranks, shown)
-        self.energy.setData(ranks, 100 * spectrum.energy)
-        self._plot.item.setXRange(0.5, len(values) + 0.5, padding=0.01)
+        energy = 100 * spectrum.energy
+        self.values.setData(ranks[:found], shown)
+        self.energy.setData(ranks[:found], energy[:found])
+        self.least_energy.setData(ranks[found - 1 :], energy[found - 1 :])
+        self.last_found.setPos(found)
+        self.last_found.label.setText(f"{found:,} computed; beyond: at least")
+        self._plot.item.setXRange(0.5, full + 0.5, padding=0.01)
         low, high = _log_range(shown)
         self._plot.item.setYRange(low, high, padding=0.06)
         self._plot.item.getAxis("left").setTicks(log_ticks(low, high))
         self.break_even.setPos(spectrum.break_even_rank)
         self.break_even.label.setText(f"break-even {spectrum.break_even_rank:.1f}")
         self.rank_line.setMovable(not self._reason)
-        self.rank_line.setBounds((1, len(values)))
+        self.rank_line.setBounds((1, full))
         self._place(spectrum)
 
     def _place(self, spectrum: Spectrum) -> None:
-        full = len(spectrum.singular_values)
+        full = spectrum.full_rank
         rank = full if self._rank is None else min(self._rank, full)
         if not self.rank_line.moving:
             self.rank_line.setValue(rank)
         self.rank_line.label.setText("" if self._reason else f"rank {rank}")
         _lean_inwards(self.rank_line, rank > full / 2)
+        _lean_inwards(self.last_found, len(spectrum.singular_values) > full / 2)
         _lean_inwards(self.break_even, spectrum.break_even_rank > full / 2)
         self._summary.setText(self._reason or rank_text(spectrum, self._rank, self._saving))
 
@@ -154,7 +179,7 @@ class SpectrumPanel(QWidget):
         self.rank_released.emit()
 
     def _shown_rank(self) -> int:
-        full = len(self._spectrum.singular_values) if self._spectrum is not None else 1
+        full = self._spectrum.full_rank if self._spectrum is not None else 1
         return full if self._rank is None else self._rank
 
 
@@ -162,8 +187,10 @@ def rank_text(spectrum: Spectrum, rank: int | None, saving: str) -> str:
     """What `rank` keeps and saves, with a warning above break-even."""
     if rank is None:
         return "full rank  ·  drag the line to cut it"
-    kept = percent_text(float(spectrum.energy[min(rank, len(spectrum.energy)) - 1]))
-    text = f"rank {rank} of {len(spectrum.singular_values)}  ·  {kept} energy  ·  {saving}"
+    rank = min(rank, spectrum.full_rank)
+    least = "at least " if len(spectrum.singular_values) < rank < spectrum.full_rank else ""
+    kept = percent_text(float(spectrum.energy[rank - 1]))
+    text = f"rank {rank} of {spectrum.full_rank}  ·  {least}{kept} energy  ·  {saving}"
     above = rank > spectrum.break_even_rank
     return f"{text}  ·  above break-even" if above else text
 

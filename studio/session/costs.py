@@ -29,7 +29,7 @@ class Costs:
         self._asker = asker
         self._failed = failed
         self._project: Project | None = None
-        self._asked: set[str] = set()
+        self._asked: set[tuple[str, float]] = set()
         self.cost: ModelCost | None = None
         self.spectra: dict[str, Spectrum] = {}
         self._split: dict[str, tuple[RankSettings | None, tuple[int, ...], Factorization]] = {}
@@ -57,13 +57,26 @@ class Costs:
         size = project.export_size or project.info.bytes
         self.cost = model_cost(project.info, project.recipe, self.factors(project), size)
 
-    def view_spectrum(self, project: Project, layer: str) -> None:
-        """Asks for a layer's singular values, unless they are known or on their way; `changed` tells of them."""
-        if layer not in self.spectra and layer not in self._asked:
-            self._asked.add(layer)
-            self._ask_spectrum(project, layer)
+    def view_spectrum(self, project: Project, layer: str, reach: float = 0.0) -> None:
+        """Asks for a layer's singular values, unless they are known or on their way; `changed` tells of them.
 
-    def _ask_spectrum(self, project: Project, layer: str) -> None:
+        Args:
+            project: the open one.
+            layer: its name.
+            reach: share of the energy whose values are needed one by one. The leading values of a huge layer are asked
+                for first; what they do not reach takes long, and others may look meanwhile.
+        """
+        known = self.spectra.get(layer)
+        if known is None:
+            self._ask_spectrum(project, layer, 0.0, Lane.LOOK)
+        elif not known.reaches(reach):
+            self._ask_spectrum(project, layer, 1.0, Lane.BACKGROUND)
+
+    def _ask_spectrum(self, project: Project, layer: str, reach: float, lane: Lane) -> None:
+        if (layer, reach) in self._asked:
+            return
+        self._asked.add((layer, reach))
+
         def seen(spectrum: Spectrum) -> None:
             if project is self._project:
                 self.spectra[layer] = spectrum
@@ -71,10 +84,11 @@ class Costs:
                 self.changed.emit("spectrum", layer)
 
         def failed(error: BaseException) -> None:
-            self._asked.discard(layer)
+            self._asked.discard((layer, reach))
             self._failed(error)
 
-        self._asker.ask(ViewSpectrum(project.info.path, layer, project.info.skeleton), seen, failed)
+        request = ViewSpectrum(project.info.path, layer, project.info.skeleton, reach)
+        self._asker.ask(request, seen, failed, lane=lane)
 
     def learn(self, project: Project, factors: Mapping[str, Factorization]) -> None:
         """Takes over how layers were split for the project's present choice."""
@@ -97,10 +111,12 @@ class Costs:
             rank_then, shape, split = self._split.get(layer.name, (None, (), None))
             if split is not None and (rank_then, shape) == (chosen, rest.shape):
                 known[layer.name] = split
-            elif chosen.energy is not None and layer.name in self.spectra:
-                rank = min(self.spectra[layer.name].rank_for(chosen.energy), rest.full_rank)
+            elif chosen.energy is not None:
+                spectrum = self.spectra.get(layer.name)
+                if spectrum is None or not spectrum.reaches(chosen.energy):
+                    self.view_spectrum(project, layer.name, chosen.energy)
+                    continue
+                rank = min(spectrum.rank_for(chosen.energy), rest.full_rank)
                 weights = budget(chosen, rest.shape, rank) or 0
                 known[layer.name] = next(candidates(chosen, rest.shape, weights))
-            elif chosen.energy is not None:
-                self.view_spectrum(project, layer.name)
         return known

@@ -283,9 +283,9 @@ class Session:
         request = ViewWeights(project.source(fit="layer"), layer)
         self._viewing = self._asker.ask(request, lambda view: self.weights_viewed.emit(layer, view), self._fail)
 
-    def view_spectrum(self, layer: str) -> None:
-        """Asks for a layer's singular values unless they are in `spectra`; a ``spectrum`` change tells of them."""
-        self._costs.view_spectrum(self._required(), layer)
+    def view_spectrum(self, layer: str, reach: float = 0.0) -> None:
+        """Asks for a layer's singular values up to an energy, if a huge one's; a ``spectrum`` change tells of them."""
+        self._costs.view_spectrum(self._required(), layer, reach)
 
     @property
     def cost(self) -> ModelCost | None:

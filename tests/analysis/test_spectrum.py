@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from studio.analysis.spectrum import spectrum
+from studio.analysis.spectrum import _is_huge, spectrum
+from studio.analysis.views import Spectrum
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 144), (144, 16), (1, 9), (30, 35), (3000, 4)])
@@ -65,3 +66,69 @@ def test_weights_of_any_precision_have_a_spectrum(dtype):
     matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
     expected = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
     np.testing.assert_allclose(spectrum(matrix).singular_values, expected, rtol=1e-9)
+
+
+def falling(rows: int, columns: int, power: float = 0.5) -> torch.Tensor:
+    """A matrix whose singular values fall as ``k^-power``."""
+    generator = torch.Generator().manual_seed(0)
+    short = min(rows, columns)
+    left = torch.linalg.qr(torch.randn(rows, short, dtype=torch.float64, generator=generator))[0]
+    right = torch.linalg.qr(torch.randn(columns, short, dtype=torch.float64, generator=generator))[0]
+    return (left * torch.arange(1, short + 1, dtype=torch.float64) ** -power) @ right.T
+
+
+@pytest.fixture
+def small_is_huge(monkeypatch):
+    """Lowers what counts as huge, and the subspace along with it."""
+    monkeypatch.setattr("studio.analysis.spectrum._is_huge", lambda rows, columns: min(rows, columns) >= 200)
+    monkeypatch.setattr("studio.analysis.leading._BLOCK", 8)
+    monkeypatch.setattr("studio.analysis.leading._SUBSPACE", 120)
+
+
+@pytest.mark.usefixtures("small_is_huge")
+@pytest.mark.parametrize("shape", [(250, 600), (600, 250)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_leading_values_of_a_huge_matrix_are_exact_and_the_rest_is_known_in_sum(shape, dtype):
+    matrix = falling(*shape).to(dtype)
+    exact = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    found = spectrum(matrix, reach=0.0)
+    count = len(found.singular_values)
+    assert 20 <= count <= 120
+    assert (found.full_rank, found.rest) == (250, 250 - count)
+    assert np.abs(found.singular_values - exact[:count]).max() <= 1e-5 * exact[0]
+    assert found.rest_energy == pytest.approx(float(np.square(exact[count:]).sum()), rel=1e-4)
+    true = np.cumsum(exact**2) / np.square(exact).sum()
+    np.testing.assert_allclose(found.energy[:count], true[:count], rtol=1e-5)
+    assert (found.energy[count:-1] < true[count:-1]).all()
+    assert found.energy[-1] == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("small_is_huge")
+def test_all_values_of_a_huge_matrix_are_computed_where_the_leading_ones_do_not_reach():
+    matrix = falling(250, 600).float()
+    held = spectrum(matrix, reach=0.0).energy
+    count = len(spectrum(matrix, reach=0.0).singular_values)
+    enough, more = float(held[count - 1]) - 0.01, float(held[count - 1]) + 0.01
+    assert spectrum(matrix, enough).rest > 0
+    assert spectrum(matrix, enough).rank_for(enough) == spectrum(matrix).rank_for(enough)
+    assert spectrum(matrix, more).rest == 0
+
+
+@pytest.mark.usefixtures("small_is_huge")
+def test_where_no_leading_value_can_be_told_all_are_computed(monkeypatch):
+    monkeypatch.setattr("studio.analysis.leading._TOLERANCE", 1e-12)
+    assert spectrum(falling(250, 600).float(), reach=0.0).rest == 0
+
+
+def test_a_rank_beyond_the_values_that_are_known_keeps_the_energy_however_the_rest_is_spread():
+    leading = Spectrum(np.array([3.0, 2.0]), 1.5, rest=4, rest_energy=7.0)  # 13 of 20 known, 1.75 each at least
+    np.testing.assert_allclose(leading.energy, np.array([9.0, 13.0, 14.75, 16.5, 18.25, 20.0]) / 20)
+    assert leading.full_rank == 6
+    assert (leading.reaches(0.65), leading.reaches(0.66)) == (True, False)
+    assert [leading.rank_for(energy) for energy in (0.45, 0.65, 0.66, 0.9, 1.0)] == [1, 2, 3, 5, 6]
+
+
+@pytest.mark.parametrize(("shape", "huge"), [((4096, 11008), False), ((128_000, 768), False), ((8192, 28672), True)])
+def test_a_matrix_is_huge_where_all_values_take_long_and_the_leading_ones_do_not(shape, huge):
+    assert _is_huge(*shape) is huge
+    assert _is_huge(*reversed(shape)) is huge

@@ -106,6 +106,25 @@ def test_spectrum_of_all_layers_keeps_their_order(answer: Any, digits: Sample):
     assert all(row["rank90"] <= row["rank99"] <= len(row["singular_values"]) for row in found)
 
 
+def test_a_quick_spectrum_of_a_huge_layer_tells_the_ranks_that_surely_suffice(
+    answer: Any, digits: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("studio.analysis.spectrum_cache.user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr("studio.analysis.spectrum._is_huge", lambda rows, columns: True)
+    monkeypatch.setattr(
+        "studio.analysis.spectrum.leading_values",
+        lambda matrix: np.linalg.svd(matrix.detach().double().numpy(), compute_uv=False)[:3],
+    )
+    quick = answer("spectrum", digits.model, "--layer", "classifier", "--quick")["layers"][0]
+    whole = answer("spectrum", digits.model, "--layer", "classifier")["layers"][0]
+    assert quick["full_rank"] == whole["full_rank"] == len(whole["singular_values"])
+    assert quick["singular_values"] == pytest.approx(whole["singular_values"][:3])
+    energy = np.square(whole["singular_values"])
+    assert quick["energy_found"] == pytest.approx(energy[:3].sum() / energy.sum())
+    assert whole["rank99"] <= quick["rank99"] <= whole["full_rank"]
+    assert whole["energy_found"] == 1.0
+
+
 def test_evaluate_measures_the_model_and_a_recipe_beside_the_original(answer: Any, digits: Sample, tmp_path: Path):
     plain = answer("evaluate", digits.model, "--data", digits.test)
     assert plain["metric"]["name"] == "top1"

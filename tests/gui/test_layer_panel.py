@@ -84,6 +84,32 @@ def test_the_summary_of_a_rank_gives_energy_saving_and_break_even():
     assert rank_text(spectrum, 2, "+1.0 kB").endswith("above break-even")
 
 
+def test_the_energy_beyond_the_values_that_were_computed_is_a_least_energy():
+    spectrum = Spectrum(np.array([3.0, 2.0]), 1.5, rest=4, rest_energy=7.0)
+    assert rank_text(spectrum, 2, "−2.0 kB").startswith("rank 2 of 6  ·  65.0 % energy")
+    assert rank_text(spectrum, 4, "−1.0 kB").startswith("rank 4 of 6  ·  at least 82.5 % energy")
+    assert rank_text(spectrum, 6, "+1.0 kB").startswith("rank 6 of 6  ·  100.0 % energy")
+
+
+def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel, opened, engine):
+    whole = opened.spectra["block1.conv1"]
+    squares = whole.singular_values**2
+    assert not panel.spectrum.all_values.isVisible()
+    opened.spectra["block1.conv1"] = Spectrum(
+        whole.singular_values[:5], whole.break_even_rank, rest=11, rest_energy=float(squares[5:].sum())
+    )
+    opened.edit_layers(["block1.conv1"], "Rank", rank=RankSettings(rank=8))
+    assert panel.spectrum.values.getOriginalDataset()[0][-1] == 5
+    assert panel.spectrum.energy.getOriginalDataset()[0][-1] == 5
+    ranks, least = panel.spectrum.least_energy.getOriginalDataset()
+    assert (ranks[0], ranks[-1], least[-1]) == (5, 16, pytest.approx(100))
+    assert (panel.spectrum.last_found.value(), panel.spectrum.rank_line.value()) == (5, 8)
+    panel.spectrum.all_values.click()
+    assert engine.asked[-1].reach == 1.0
+    assert panel.spectrum.values.getOriginalDataset()[0][-1] == 16
+    assert not panel.spectrum.all_values.isVisible()
+
+
 def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
     assert log_counts(np.array([0.0, 9.0, 99.0])) == pytest.approx([0.0, 1.0, 2.0])
     assert [text for _, text in log_count_ticks(450)[0]] == ["0", "1", "10", "100"]

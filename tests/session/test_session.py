@@ -9,6 +9,7 @@ import pytest
 
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
+from studio.engine.door import Lane
 from studio.engine.requests import Distill, OpenModel, TrustProgram, ViewSpectrum
 from studio.errors import EngineStoppedError, ModelFileError, StudioError, TrustNeededError
 from studio.evaluation.result import Result
@@ -200,6 +201,26 @@ def test_a_rank_by_energy_is_costed_once_its_spectrum_is_known(opened: Session, 
     asked.answer(Spectrum(np.array([3.0, 1.0, 0.5, 0.1, 0.1, 0.1]), 32 * 24 / 56))
     assert opened.cost is not None
     assert opened.cost.layers["a"].parameters == 2 * (32 + 24) + 32  # 9/10.28 of σ² at rank 1, 10/10.28 at rank 2
+
+
+def test_what_a_huge_layers_leading_values_do_not_reach_is_asked_for_in_the_background(
+    opened: Session, engines: list[Any]
+):
+    import numpy as np
+
+    leading = Spectrum(np.array([3.0, 1.0]), 32 * 24 / 56, rest=22, rest_energy=1.0)
+    opened.view_spectrum("a")
+    engines[0].of(ViewSpectrum)[-1].answer(leading)
+    opened.edit_layers(["a"], "Energy", rank=RankSettings(energy=0.9))
+    assert [asked.request.reach for asked in engines[0].of(ViewSpectrum)] == [0.0]
+    assert opened.factors["a"].ranks == (2,)
+    opened.edit_layers(["a"], "Energy", rank=RankSettings(energy=0.95))
+    opened.edit_layers(["a"], "Energy", rank=RankSettings(energy=0.96))
+    first, whole = engines[0].of(ViewSpectrum)
+    assert (first.lane, whole.lane, whole.request.reach) == (Lane.LOOK, Lane.BACKGROUND, 1.0)
+    assert "a" not in opened.factors
+    whole.answer(Spectrum(np.array([3.0, 1.0, *np.full(22, (1 / 22) ** 0.5)]), 32 * 24 / 56))
+    assert opened.factors["a"].ranks == (15,)  # 10.56 of 11 are wanted: 10 of two, 13 times 1/22
 
 
 def test_a_distillation_becomes_a_variant_and_a_step_that_can_be_undone(
