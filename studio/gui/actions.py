@@ -41,6 +41,8 @@ class Actions:
 
     def __init__(self, window: QMainWindow, commands: Sequence[Command]) -> None:
         self._commands = {command.name: command for command in commands}
+        self._shortcuts = {command.name: _shown(command) for command in commands}
+        self._reasons: dict[str, str] = {}
         self.by_name = {command.name: _action(window, command) for command in commands}
         menus = {title: window.menuBar().addMenu(f"&{title}") for title in dict.fromkeys(c.menu for c in commands)}
         for menu in menus.values():
@@ -53,13 +55,18 @@ class Actions:
 
     def refresh(self) -> None:
         """Asks every command whether it can be used, and says why in its tooltip where it cannot."""
-        for name, action in self.by_name.items():
-            command = self._commands[name]
+        for name, command in self._commands.items():
             reason = command.unavailable()
-            action.setEnabled(not reason)
-            tip = f"{reason or command.help} ({_shown(command)})" if command.shortcut else reason or command.help
-            action.setToolTip(tip)
-            action.setStatusTip(reason or command.help)
+            if reason != self._reasons.get(name):  # asked at every move of a slider
+                self._reasons[name] = reason
+                self._show(name, reason)
+
+    def _show(self, name: str, reason: str) -> None:
+        command, action, shortcut = self._commands[name], self.by_name[name], self._shortcuts[name]
+        text = reason or command.help
+        action.setEnabled(not reason)
+        action.setToolTip(f"{text} ({shortcut})" if shortcut else text)
+        action.setStatusTip(text)
 
 
 def _action(window: QMainWindow, command: Command) -> QAction:

@@ -7,7 +7,7 @@ by `finished` once the hand has let go.
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -35,6 +35,9 @@ _LEAST_LETTERS = 8
 
 #: Longest range a slider makes sense for: a pixel or two for each value.
 _LONGEST_SLIDER = 8192
+
+#: Milliseconds after which a hand that stepped a number rests.
+_REST_MS = 400
 
 
 class FieldEditor(QWidget):
@@ -105,6 +108,9 @@ class NumberEditor(FieldEditor):
         self.spin.setMinimumSize(92, 26)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setMinimumWidth(56)
+        self._rest = QTimer(self)  # arrows are pressed many times in a row
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
         self.switch = QCheckBox()
         self.switch.setVisible(spec.optional)
         self.switch.setChecked(True)
@@ -121,7 +127,9 @@ class NumberEditor(FieldEditor):
         self.slider.valueChanged.connect(self._slid)
         self.slider.sliderReleased.connect(self.finished)
         self.spin.valueChanged.connect(self._typed)
+        self.spin.editingFinished.connect(self._rest.stop)
         self.spin.editingFinished.connect(self.finished)
+        self._rest.timeout.connect(self.finished)
         self.switch.toggled.connect(self._switched)
 
     def set_range(self, low: float, high: float) -> None:
@@ -178,7 +186,7 @@ class NumberEditor(FieldEditor):
         with QSignalBlocker(self.slider):
             self.slider.setValue(self._position(shown))
         self.edited.emit(self.value())
-        self.finished.emit()
+        self._rest.start()
 
     def _switched(self, on: bool) -> None:
         self.spin.setEnabled(on)

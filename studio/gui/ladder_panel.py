@@ -100,7 +100,7 @@ def _seconds(seconds: float) -> str:
 
 
 class LadderPanel(QScrollArea):
-    """Shows the ladder of the open project.
+    """Shows the ladder of the open project; whoever shows it renews it when the session or a job changes.
 
     Args:
         session: whose project it is.
@@ -138,7 +138,6 @@ class LadderPanel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         session.ladder.changed.connect(self.renew)
-        session.changed.connect(lambda _change: self.renew())
         self.renew()
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -69,6 +69,8 @@ class Plot(QObject):
         axis.enableAutoSIPrefix(False)
         axis.setLabel(text, color=colours.muted)
         axis.showLabel(bool(text))
+        # drawn from an image until the range changes: its texts cost more than all the curves
+        axis.setCacheMode(pg.QtWidgets.QGraphicsItem.CacheMode.DeviceCoordinateCache)
 
 
 def pen(colour: str, width: float = 1.6, *, dashed: bool = False) -> Any:

@@ -49,24 +49,24 @@ class Autosave:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._written: list[tuple[Step[Choice], str]] = []
 
     def write(self, project: Project) -> None:
         """Saves `project` whole."""
-        history = project.history
-        saved = SavedProject(
+        known = {id(step): text for step, text in self._written}  # an edit makes one step, all others are as they were
+        self._written = [(step, known.get(id(step)) or _text(step)) for step in project.history.steps]
+        frame = SavedProject(
             model=project.info.path,
             skeleton=project.info.skeleton,
             test=project.test.path if project.test else None,
             train=project.train.path if project.train else None,
-            steps=[
-                SavedStep(label=step.label, recipe=step.state.recipe, weights=step.state.weights)
-                for step in history.steps
-            ],
-            cursor=history.cursor,
-        )
+            steps=[],
+            cursor=project.history.cursor,
+        ).model_dump_json(exclude_unset=True, exclude={"steps"})
+        steps = ",".join(text for _, text in self._written)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # after every edit, by the thread that draws: waiting for the disk would cost it most of a frame
-        write_text_atomically(self._path, saved.model_dump_json(exclude_unset=True), durable=False)
+        write_text_atomically(self._path, f'{frame[:-1]},"steps":[{steps}]}}', durable=False)
 
     def read(self) -> SavedProject | None:
         """What the last session left behind; None after an orderly end, or when the file cannot be read."""
@@ -83,6 +83,12 @@ class Autosave:
     def clear(self) -> None:
         """Forgets the project: it was closed in order."""
         self._path.unlink(missing_ok=True)
+
+
+def _text(step: Step[Choice]) -> str:
+    """A step as it is saved."""
+    saved = SavedStep(label=step.label, recipe=step.state.recipe, weights=step.state.weights)
+    return saved.model_dump_json(exclude_unset=True)
 
 
 def _existing(path: str | None) -> str | None:

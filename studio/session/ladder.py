@@ -122,7 +122,7 @@ class Ladder:
     def states(self, project: Project, training: DistillSettings) -> tuple[RungState, ...]:
         """Every rung; `training` is what a distillation would be asked."""
         on = footing(project)
-        found = {rung.key: self._found(project, rung) for rung in RUNGS}
+        found = {rung.key: self._found(project, on, rung) for rung in RUNGS}
         states = list[RungState]()
         for rung in RUNGS:
             known = found[rung.key]
@@ -144,10 +144,11 @@ class Ladder:
 
     def advice(self, project: Project) -> Advice:
         """What to do next; see `studio.evaluation.ladder.advice`."""
-        known = {rung.key: found for rung in RUNGS if (found := self._found(project, rung)) is not None}
+        on = footing(project)
+        known = {rung.key: found for rung in RUNGS if (found := self._found(project, on, rung)) is not None}
         drops = {key: drop_of(found.result) for key, found in known.items()}
         present = self._of(project, _fitted(project, project.recipe.options.fit))
-        return advice(footing(project), drops, drop_of(present.result) if present else None)
+        return advice(on, drops, drop_of(present.result) if present else None)
 
     def _note(self, project: Project, result: Result, seconds: float) -> None:
         data = project.test.path if project.test else None
@@ -158,9 +159,11 @@ class Ladder:
         self._measured = [*others, new][-_LONGEST:]
         self.changed.emit()
 
-    def _found(self, project: Project, rung: Rung) -> Measured | None:
+    def _found(self, project: Project, on: Footing, rung: Rung) -> Measured | None:
         """What was measured on a rung with the present settings of the layers."""
-        if standing(footing(project)) is rung:
+        if not self._measured:
+            return None
+        if standing(on) is rung:
             return self._of(project, _fitted(project, project.recipe.options.fit))
         if not rung.trains:
             return self._of(project, Choice(carried_out(project.recipe, rung)))

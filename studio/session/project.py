@@ -1,6 +1,6 @@
 """The document the window works on: an opened model, its data, and what was chosen for it, with its history."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from studio.engine.requests import Source
@@ -33,6 +33,7 @@ class _Resolved:
     recipe: Recipe
     settings: Mapping[str, LayerSettings]
     locked: frozenset[str]
+    changed: Sequence[Layer]
 
 
 @dataclass
@@ -95,13 +96,14 @@ class Project:
         recipe = self.recipe
         if self._resolved is None or self._resolved.recipe is not recipe:
             layers = self.info.layers
-            self._resolved = _Resolved(recipe, recipe.settings_of(layers), recipe.locked(layers))
+            settings = recipe.settings_of(layers)
+            changed = tuple(layer for layer in layers if not settings[layer.name].is_empty)
+            self._resolved = _Resolved(recipe, settings, recipe.locked(layers), changed)
         return self._resolved
 
-    def changed_layers(self) -> list[Layer]:
+    def changed_layers(self) -> Sequence[Layer]:
         """Layers that the recipe does something to."""
-        chosen = self.chosen
-        return [layer for layer in self.info.layers if not chosen[layer.name].is_empty]
+        return self._present().changed
 
     def coupled(self, names: Iterable[str]) -> list[str]:
         """These layers and those that lose channels together with them."""

@@ -43,7 +43,7 @@ def test_try_takes_a_card_as_one_step_which_is_measured(panel, session):
     ]  # fmt: skip
     assert session.preview.result.metric.value == 97.6
     session.undo()
-    assert session.project.changed_layers() == []
+    assert not session.project.changed_layers()
 
 
 def test_channels_are_taken_from_all_layers_of_the_group(panel, session):
