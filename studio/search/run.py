@@ -158,9 +158,13 @@ class _Search:
         return solution
 
     def _alternatives(self, limit: float) -> list[Solution]:
-        """The recipes that are worth measuring: those that leave layers as wide as they are, and ones that do not."""
+        """The recipes that are worth measuring: those that leave layers as wide as they are.
+
+        Where the additive model finds one best that does not, it and its like come too.
+        """
         whole = _next_best(self._whole, limit, TRIED)
-        if self._model is self._whole:
+        best = self._model.solve(limit)
+        if best is None or not best.narrows:
             return whole
         narrower = _next_best(self._model, limit, NARROWED if whole else TRIED)
         return [*whole, *(solution for solution in narrower if solution.narrows)]
