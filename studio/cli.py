@@ -121,9 +121,14 @@ def inspect(
     info = ask(engine, OpenModel(model, skeleton))
     found = feasibility(info, found=ask(engine, FindHarmless(model, skeleton)) if savings else None)
     plain = {
-        "model": {"format": info.format, "bytes": info.bytes, "params": info.parameters, "macs": info.macs},
+        "model": {
+            "format": info.format,
+            "bytes": info.bytes,
+            "params": info.parameters,
+            "macs": info.macs if info.counts_macs else None,
+        },
         "lacks": dict(info.lacks),
-        "layers": [plain_layer(layer) for layer in info.layers],
+        "layers": [plain_layer(layer, info.counts_macs) for layer in info.layers],
         "groups": [asdict(group) for group in info.groups],
         "feasibility": [plain_feasibility(one) for one in found],
     }
@@ -210,14 +215,14 @@ def compress(
         },
         "params": cost.parameters,
         "nonzeros": cost.nonzeros,
-        "macs": cost.macs,
+        "macs": cost.macs if info.counts_macs else None,
         "layers": [
             {
                 "name": name,
                 "bytes": layer.bytes,
                 "params": layer.parameters,
                 "nonzeros": layer.nonzeros,
-                "macs": layer.macs,
+                "macs": layer.macs if info.counts_macs else None,
                 "settings": source.recipe.settings_for(info.layer(name)).model_dump(mode="json", exclude_none=True),
                 "notes": list(layer.notes),
             }

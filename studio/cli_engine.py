@@ -71,7 +71,10 @@ def source_of(
     """What the command line asks for; data that also measures stands in for missing calibration data."""
     info = ask(engine, OpenModel(model, skeleton))
     chosen = load_recipe(recipe, info.layers) if recipe is not None else Recipe()
-    if recipe is not None and calibration is None and data is not None and chosen.options.data_aware:
+    fits = recipe is not None and chosen.options.data_aware and "fit" not in info.lacks
+    if calibration is not None and "fit" in info.lacks:
+        say(f"note: nothing is fitted to {calibration}: {info.lacks['fit']}.")
+    if fits and calibration is None and data is not None:
         say(
             f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
             "give --calibration to keep them apart."

@@ -59,15 +59,15 @@ def progress_bar() -> Iterator[Report]:
         yield report
 
 
-def plain_layer(layer: Layer) -> dict[str, Any]:
-    """A layer as JSON has it."""
+def plain_layer(layer: Layer, counts_macs: bool) -> dict[str, Any]:
+    """A layer as JSON has it; null for operations that are not known."""
     return {
         "name": layer.name,
         "kind": layer.kind,
         "shape": list(layer.shape),
         "params": layer.parameters,
         "bytes": layer.bytes,
-        "macs": layer.macs,
+        "macs": layer.macs if counts_macs else None,
         "methods": dict(layer.methods),
     }
 
@@ -117,10 +117,14 @@ def print_layers(info: ModelInfo, found: Sequence[Feasibility]) -> None:
         table.add_column(heading, justify="right")
     for layer in info.layers:
         shape = "×".join(map(str, layer.shape))
-        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
+        macs = f"{layer.macs:,}" if info.counts_macs else "–"
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", macs)
     out.print(table)
-    out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {info.macs:,} MACs")
-    if not info.has_network:
+    macs = f"{info.macs:,} MACs" if info.counts_macs else "MACs not known"
+    out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {macs}")
+    if info.runtime:
+        out.print(info.lacks["train"], soft_wrap=True)
+    elif not info.has_network:
         how = "layers are told by names and shapes; --skeleton FILE gives the network"
         out.print(f"weights alone: {how}" if info.needs_skeleton else info.lacks["measure"], soft_wrap=True)
     for one in found:

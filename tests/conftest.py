@@ -64,3 +64,29 @@ def two_layers(tmp_path: Path) -> Path:
     path = tmp_path / "two.onnx"
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
     return path
+
+
+@pytest.fixture(scope="session")
+def gated(digits: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits network with its last layer in one branch of an If, which the studio cannot build."""
+    model = onnx.load(digits.model)
+    graph, name = model.graph, model.graph.output[0].name
+    last = onnx.NodeProto.FromString(graph.node[-1].SerializeToString())
+    last.output[0] = "branch"
+    del graph.node[-1]
+    given = [helper.make_tensor_value_info("branch", onnx.TensorProto.FLOAT, None)]
+    zeros = numpy_helper.from_array(np.zeros((1, 10), np.float32), "zeros")
+    then = helper.make_graph([last], "then", [], given)
+    otherwise = helper.make_graph([helper.make_node("Identity", ["zeros"], ["branch"])], "else", [], given, [zeros])
+    graph.initializer.append(numpy_helper.from_array(np.asarray(0), "none"))
+    graph.node.extend(
+        [
+            helper.make_node("Shape", [graph.input[0].name], ["shape"]),
+            helper.make_node("Gather", ["shape", "none"], ["count"]),
+            helper.make_node("Greater", ["count", "none"], ["some"]),
+            helper.make_node("If", ["some"], [name], "gate", then_branch=then, else_branch=otherwise),
+        ]
+    )
+    path = tmp_path_factory.mktemp("gated") / "gated.onnx"
+    onnx.save(model, path)
+    return path

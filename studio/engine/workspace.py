@@ -24,6 +24,7 @@ from studio.engine.channel_gradients import ChannelGradients
 from studio.engine.channel_steps import narrowed_further
 from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
+from studio.engine.exporting import answer_export, check_export
 from studio.engine.kept_scan import KeptScan
 from studio.engine.looking import answer_looking
 from studio.engine.memory import Memory
@@ -61,21 +62,21 @@ from studio.evaluation.candidates import candidates, left_out
 from studio.evaluation.contents import holds_samples
 from studio.evaluation.data import Dataset
 from studio.evaluation.data_guess import DataGuess, DataView
-from studio.evaluation.evaluate import Reference, measure, torch_predict
+from studio.evaluation.evaluate import Reference, measure
 from studio.evaluation.feasibility import Harmless
 from studio.evaluation.look import look
+from studio.evaluation.predict import HasOutputs, Predict
 from studio.evaluation.replay import Replay
 from studio.evaluation.result import WEIGHT_ERROR, Result
+from studio.evaluation.runtime import predict_of, session_of
 from studio.evaluation.scan import Course, scan
 from studio.evaluation.sensitivity import Scan, ScanPoint, scan_key
 from studio.evaluation.weight_error import WeightNorms, weight_error
-from studio.export.export import export
 from studio.export.latency import Latency, TimeTable
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
-from studio.export.target import FORMATS, check_target, format_for
+from studio.export.target import format_for
 from studio.export.timing import measure_latency
-from studio.export.weights_file import export_weights
 from studio.files import file_version
 from studio.models.layer import ModelInfo
 from studio.models.model import Model, weight_matrix
@@ -188,7 +189,7 @@ class Workspace:
             return replace(result, factors=compressed.factors)
 
         result = measure(
-            self._replay(model, request.data, compressed).predict(compressed.graph),
+            self._outputs(model, request.data, compressed),
             data,
             reference=self._reference(model, request.data),
             model=model,
@@ -242,23 +243,11 @@ class Workspace:
 
     @_answer.register
     def _(self, request: Export, report: Report, _publish: Publish) -> ExportReport:
-        for original in filter(None, (request.source.model, request.source.skeleton)):
-            check_target(Path(request.out), request.format or FORMATS[0], original)
+        check_export(request)
         model = self._model(request.source.model, request.source.skeleton)
-        wanted = format_for(model.info, request.format)
+        wanted = format_for(model.info, request.format, Path(request.out))
         data = self._dataset(request.data, model) if request.data else None
-        compressed = self._compress(request.source, report)
-        if not model.info.has_network:
-            return export_weights(compressed, Path(request.out), self._norms(model), report=report)
-        return export(
-            compressed,
-            Path(request.out),
-            data=data,
-            samples=request.samples,
-            seed=request.seed,
-            format=wanted,
-            report=report,
-        )
+        return answer_export(request, self._compress(request.source, report), wanted, data, self._norms(model), report)
 
     @_answer.register
     def _(self, request: MeasureLatency, report: Report, _publish: Publish) -> Latency:
@@ -312,10 +301,16 @@ class Workspace:
 
     def _reference(self, model: Model, data: str | None) -> Reference:
         key = (model.info.fingerprint, file_version(data) if data else None)
-        return self._references.get(key, lambda: Reference(torch_predict(model.graph)))
+        return self._references.get(key, lambda: Reference(predict_of(model)))
 
     def _norms(self, model: Model) -> WeightNorms:
         return self._references.get((model.info.fingerprint, WEIGHT_ERROR), lambda: WeightNorms(model))
+
+    def _outputs(self, model: Model, data: str | None, compressed: CompressedModel) -> Predict | HasOutputs:
+        """What gives the compressed model's outputs."""
+        if model.info.runtime:
+            return session_of(model, compressed)
+        return self._replay(model, data, compressed).predict(compressed.graph)
 
     def _replay(self, model: Model, data: str | None, compressed: CompressedModel) -> Replay:
         """What keeps activations for models of this kind, so that an edit re-runs only what depends on it.

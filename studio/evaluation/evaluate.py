@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
+from studio.compression.compressed import CompressedModel
 from studio.evaluation.arrays import Array, Indices
 from studio.evaluation.intervals import ratio_spread
 from studio.evaluation.metrics import METRICS, Metric
@@ -16,6 +17,7 @@ from studio.evaluation.predict import Forgetful, HasOutputs, Predict, torch_pred
 from studio.evaluation.random_input import DEFAULT_COUNT, RandomInput
 from studio.evaluation.reference import Reference
 from studio.evaluation.result import Measurement, Result
+from studio.evaluation.runtime import predict_of
 from studio.models.model import Model
 from studio.progress import Progress, Report, silent
 
@@ -56,22 +58,15 @@ class Samples(Protocol):
         ...
 
 
-class HasGraph(Protocol):
-    """A model or a compressed model."""
-
-    @property
-    def graph(self) -> fx.GraphModule: ...
-
-
 def unpublished(_result: Result) -> None:
     """Receives results that nobody waits for."""
 
 
 def evaluate(
-    model: HasGraph,
+    model: Model | CompressedModel,
     data: Samples,
     *,
-    original: HasGraph | None = None,
+    original: Model | CompressedModel | None = None,
     samples: int | None = None,
     seed: int = 0,
     report: Report = silent,
@@ -89,8 +84,8 @@ def evaluate(
     Raises:
         DataError: the labels do not fit the model's outputs.
     """
-    reference = Reference(torch_predict(original.graph)) if original is not None else None
-    return measure(torch_predict(model.graph), data, reference=reference, samples=samples, seed=seed, report=report)
+    reference = Reference(predict_of(original)) if original is not None else None
+    return measure(predict_of(model), data, reference=reference, samples=samples, seed=seed, report=report)
 
 
 def measure(

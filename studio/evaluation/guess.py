@@ -8,12 +8,13 @@ from torch import Tensor
 from studio.evaluation.data import Dataset, open_described
 from studio.evaluation.data_guess import DataGuess, Tried
 from studio.evaluation.description import DataDescription
-from studio.evaluation.evaluate import measure, torch_predict
+from studio.evaluation.evaluate import measure
 from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.metrics import METRICS
 from studio.evaluation.normalisations import CIFAR, IMAGENET, PLAIN, Normalisation, fitted, of_images, own, rank
 from studio.evaluation.reference import Reference
 from studio.evaluation.result import Result
+from studio.evaluation.runtime import predict_of
 from studio.evaluation.structure import Structure, structure_of
 from studio.evaluation.text_structure import outputs_of
 from studio.models.model import Model
@@ -65,7 +66,7 @@ def guess_data(path: Path, model: Model, report: Report = silent) -> DataGuess:
 
 def baseline(data: Dataset, model: Model, report: Report = silent) -> Result:
     """The original on the first `BASELINE` samples."""
-    predict = torch_predict(model.graph)
+    predict = predict_of(model)
     reference = None if METRIC_KINDS[data.metric].against == "labels" else Reference(predict)
     return measure(predict, data, reference=reference, samples=BASELINE, blocks=(), report=report)
 
@@ -122,9 +123,10 @@ def _normalised(
             [f"Normalised {way.name}: without labels nothing tells how the model was trained, so please check."],
         )
     report(Progress(0, None, "Trying the usual ways to normalise"))
-    metric, predict = METRICS[data.metric], torch_predict(model.graph)
+    metric, predict = METRICS[data.metric], predict_of(model)
     order, tried = rank(predict, stored, channel, ways, labels, metric)
-    if metric.name == "top1" and tried[0].value < POOR and described.kind == "tensor":
+    trainable = not model.info.runtime  # a mean and deviation are fitted by gradients
+    if metric.name == "top1" and tried[0].value < POOR and described.kind == "tensor" and trainable:
         report(Progress(0, None, "Fitting a mean and deviation"))
         start = next((way for way in order if len(way.mean) == 1 and way.std != (1.0,)), PLAIN)
         ways = [*order, fitted(model.graph, stored[:FITTING], start, labels[:FITTING])]

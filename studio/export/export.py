@@ -5,6 +5,8 @@ from pathlib import Path
 from studio.compression.compressed import CompressedModel
 from studio.errors import ExportError
 from studio.evaluation.evaluate import Samples, torch_predict
+from studio.evaluation.weight_error import WeightNorms
+from studio.export.graph_file import export_graph
 from studio.export.onnx_file import write_onnx
 from studio.export.onnx_runtime import runtime_predict
 from studio.export.report import ExportReport
@@ -45,6 +47,10 @@ def export(
             does not behave as the preview said.
     """
     model = compressed.model
+    if model.onnx is not None:
+        return export_graph(
+            compressed, out, WeightNorms(model), data=data, samples=samples, seed=seed, format=format, report=report
+        )
     check_target(out, format, model.info.path)
     report(Progress(0, None, "Measuring the uncompressed model"))
     before = measure_export_size(model)
@@ -66,22 +72,7 @@ def export(
             report,
         )
         check(comparison, predicted, after, rounded=_rounds(compressed))
-        reports.append(
-            ExportReport(
-                out=str(out),
-                format=format,
-                before=before,
-                predicted=predicted,
-                after=after,
-                max_error=comparison.max_error,
-                output_scale=comparison.output_scale,
-                original=comparison.original,
-                preview=comparison.preview,
-                exported=comparison.exported,
-                verified=True,
-                factors=compressed.factors,
-            )
-        )
+        reports.append(comparison.reported(compressed, out, format, (before, predicted, after)))
 
     try:
         write_atomically(out, write)

@@ -8,6 +8,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 import studio
+from studio.export.graph_file import measure_graph_size
 from studio.export.onnx_file import WRITER_VERSION, onnx_bytes
 from studio.export.weights_file import measure_weights_size
 from studio.files import write_text_atomically
@@ -20,11 +21,14 @@ _WRITERS = ("torch", "onnx", "onnx-ir", "onnxscript")
 def measure_export_size(model: Model) -> int:
     """Bytes of the uncompressed model as the studio writes it.
 
-    That is an ONNX file, whose size is remembered on disk for the next time, or of weights alone a safetensors file.
+    That is an ONNX file, whose size is remembered on disk for the next time; the file's own graph, where settings are
+    applied to that; or of weights alone a safetensors file.
 
     Raises:
         ExportError: the model cannot be written.
     """
+    if model.onnx is not None:
+        return measure_graph_size(model)
     if not model.info.has_network:
         return measure_weights_size(model)
     known = _remembered(model)

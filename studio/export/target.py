@@ -6,27 +6,31 @@ from pathlib import Path
 from studio.errors import ExportError, did_you_mean
 from studio.models.layer import ModelInfo
 
-#: What can be written: networks as ``onnx``, weights alone as ``safetensors``.
+#: What can be written: networks as ``onnx``, weights alone as ``safetensors``; as either, where settings are applied to
+#: the weights of an ONNX graph.
 FORMATS = ("onnx", "safetensors")
 
 
-def format_for(info: ModelInfo, wanted: str | None) -> str:
+def format_for(info: ModelInfo, wanted: str | None, out: Path) -> str:
     """The format that a model is written in.
 
     Args:
         info: the model.
         wanted: what was asked for, None for whatever fits.
+        out: the file, whose name tells which of two is meant.
 
     Raises:
         ExportError: that is no format for such a model.
     """
-    fitting = "onnx" if info.has_network else "safetensors"
-    if wanted in (None, fitting) or wanted not in FORMATS:
-        return wanted or fitting
+    possible = ("onnx", "safetensors") if info.has_graph else ("onnx",) if info.has_network else ("safetensors",)
+    if wanted is None:
+        return next((one for one in possible if out.suffix.lower() == f".{one}"), possible[0])
+    if wanted in possible or wanted not in FORMATS:
+        return wanted
     name = Path(info.path).name
     if info.has_network:
         raise ExportError(f"{wanted} is written of files that hold weights alone; {name} has a network: choose onnx.")
-    raise ExportError(f"{name}: {info.lacks['measure']}; it can be written as {fitting}, not as {wanted}.")
+    raise ExportError(f"{name}: {info.lacks['measure']}; it can be written as {possible[0]}, not as {wanted}.")
 
 
 def check_target(out: Path, format: str, model: str) -> None:  # noqa: A002 (as in the command line and the report)

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from studio.compression.compressed import CompressedModel
 from studio.errors import ExportError
 from studio.evaluation.evaluate import Samples, measure
 from studio.evaluation.metrics import METRICS
 from studio.evaluation.predict import Predict
 from studio.evaluation.reference import Reference
 from studio.evaluation.result import Measurement
+from studio.export.report import ExportReport
 from studio.models.model import Model
 from studio.progress import Progress, Report
 
@@ -46,6 +49,30 @@ class Comparison:
     exported: Measurement
     max_error: float
     output_scale: float
+
+    def reported(
+        self,
+        compressed: CompressedModel,
+        out: Path,
+        format: str,  # noqa: A002 (as in the command line and the report)
+        sizes: tuple[int, int, int],
+    ) -> ExportReport:
+        """The report of a file of `compressed` that was checked: its size before, as predicted, and on disk."""
+        before, predicted, after = sizes
+        return ExportReport(
+            out=str(out),
+            format=format,
+            before=before,
+            predicted=predicted,
+            after=after,
+            max_error=self.max_error,
+            output_scale=self.output_scale,
+            original=self.original,
+            preview=self.preview,
+            exported=self.exported,
+            verified=True,
+            factors=compressed.factors,
+        )
 
 
 def compare(

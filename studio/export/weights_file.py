@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -71,7 +71,8 @@ def export_weights(
     model = compressed.model
     check_target(out, "safetensors", model.info.path)
     preview, before = weight_error(compressed, norms, report), measure_weights_size(model)
-    predicted = model_cost(model.info, compressed.recipe, compressed.factors, before).bytes
+    layers = tuple(replace(layer, held=None) for layer in model.info.layers)  # whatever graph the weights are of
+    predicted = model_cost(replace(model.info, layers=layers), compressed.recipe, compressed.factors, before).bytes
     content = _content(compressed)
     reports: list[ExportReport] = []
 

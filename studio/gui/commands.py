@@ -99,7 +99,7 @@ class Commands:
     def export(self) -> None:
         """Asks where to write the compressed model, and exports it in the background."""
         project = self._session.project
-        alone = project is not None and not project.info.has_network
+        alone = project is not None and not project.info.has_network and not project.info.has_graph
         proposal = self._beside("-compressed.safetensors" if alone else "-compressed.onnx")
         kinds = WEIGHTS if alone else ONNX
         ask_save(self._window, "Export", kinds, proposal, lambda path: self._guard(lambda: self._session.export(path)))

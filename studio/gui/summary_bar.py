@@ -89,9 +89,9 @@ class SummaryBar(QWidget):
         )
         fewer = cost.macs != project.info.macs
         now = f"{short_count(project.info.macs)} → {short_count(cost.macs)}"
-        unknown = "–" if not project.info.has_network else short_count(project.info.macs)
+        unknown = "–" if not project.info.counts_macs else short_count(project.info.macs)
         self.operations.value.setText(now if fewer else unknown)
-        self.operations.detail.setText("MACs per sample" if project.info.has_network else "not known")
+        self.operations.detail.setText("MACs per sample" if project.info.counts_macs else "not known")
 
     def _show_accuracy(self) -> None:
         project, preview, card = self._session.project, self._session.preview, self.accuracy

@@ -74,6 +74,27 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class GraphWeight:
+    """How an ONNX graph holds a layer's weight, where settings are applied to the graph itself.
+
+    Attributes:
+        stem: beginning of the names of all tensors and nodes that take its place; its own name unless those are taken.
+        output: its own name, which nodes go on reading.
+        size: bytes of the tensor in the file, its name and what it is wrapped in included.
+        turned: whether it stands there as ``[in, out]``.
+        opset: version of the operators of ONNX that the file uses.
+        owned: whether the file uses operators of ONNX Runtime's own.
+    """
+
+    stem: str
+    output: str
+    size: int
+    turned: bool
+    opset: int
+    owned: bool
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer that holds weights.
 
@@ -91,6 +112,7 @@ class Layer:
         inputs: the same of its input channels.
         window: how a convolution moves along each axis of its kernel; empty for all others.
         dtype: type of the weight, such as ``F16``, where the model's file holds weights alone; None in a network.
+        held: how the file's graph holds the weight, where settings are applied to that graph; None everywhere else.
     """
 
     name: str
@@ -106,6 +128,7 @@ class Layer:
     inputs: tuple[Share, ...] = ()
     window: tuple[Axis, ...] = ()
     dtype: str | None = None
+    held: GraphWeight | None = None
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -197,6 +220,7 @@ class ModelInfo:
         sites: tensors that can be rounded to 8 bits.
         operators: what can run in integers between them, in running order.
         lacks: by each of `ABILITIES` that there is not, the reason in words.
+        runtime: whether ONNX Runtime runs the network, which the studio cannot build: it can be measured, no more.
     """
 
     path: str
@@ -212,11 +236,22 @@ class ModelInfo:
     sites: tuple[Site, ...] = ()
     operators: tuple[IntegerOperator, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
+    runtime: bool = False
 
     @property
     def has_network(self) -> bool:
         """Whether it is known how the layers are connected."""
         return bool(self.inputs)
+
+    @property
+    def counts_macs(self) -> bool:
+        """Whether it is known how often each weight is used."""
+        return self.has_network and not self.runtime
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether settings are applied to the ONNX graph itself, as the network cannot be built."""
+        return any(layer.held is not None for layer in self.layers)
 
     @property
     def needs_skeleton(self) -> bool:

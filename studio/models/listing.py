@@ -65,8 +65,13 @@ class Found:
     groups: int = 1
 
 
-def find_layers(tensors: Mapping[str, Stored]) -> Iterator[Found]:
-    """The layers that names and shapes tell of, in the order of the file."""
+def find_layers(tensors: Mapping[str, Stored], kinds: Mapping[str, tuple[str, int]] | None = None) -> Iterator[Found]:
+    """The layers that names and shapes tell of, in the order of the file.
+
+    Args:
+        tensors: of the file.
+        kinds: the kind of layers and the groups of their convolutions, where more is known than names and shapes.
+    """
     for name, tensor in tensors.items():
         if tensor.dtype not in _TRAINED or not tensor.values or not 2 <= len(tensor.shape) <= 5:
             continue
@@ -78,6 +83,11 @@ def find_layers(tensors: Mapping[str, Stored]) -> Iterator[Found]:
             continue
         kind, width = _kind(path, tensor.shape), tensor.shape[0]
         shape = tensors[bias].shape if bias != name and bias in tensors else ()
+        if kinds is not None and path in kinds:
+            kind, groups = kinds[path]
+            outputs = tensor.shape[1] * groups if kind.startswith("conv_transpose") else width
+            yield Found(path, kind, name, bias if shape == (outputs,) and kind != "embedding" else None, groups)
+            continue
         if kind.startswith("conv") and shape == tensor.shape[1:2] and shape != (width,):
             yield Found(path, kind.replace("conv", "conv_transpose"), name, bias)
             continue

@@ -16,7 +16,12 @@ _MODULES = {name: kind for kind, name in KINDS.items()}
 
 
 def weights_alone(
-    path: Path, format_: str, files: Iterable[Path], tensors: Mapping[str, Tensor], reason: str = WEIGHTS_ALONE
+    path: Path,
+    format_: str,
+    files: Iterable[Path],
+    tensors: Mapping[str, Tensor],
+    reason: str = WEIGHTS_ALONE,
+    kinds: Mapping[str, tuple[str, int]] | None = None,
 ) -> Model:
     """A model of layers that nothing connects.
 
@@ -26,6 +31,7 @@ def weights_alone(
         files: where the tensors are.
         tensors: all of the file, by name.
         reason: why nothing connects them, in words.
+        kinds: as of `find_layers`.
 
     Raises:
         ModelFileError: none of them is the weight of a layer.
@@ -34,7 +40,7 @@ def weights_alone(
     tree, graph = ModuleTree(), fx.Graph()
     x = graph.placeholder("x")
     found, calls = dict[str, Found](), []
-    for one in find_layers(stored):
+    for one in find_layers(stored, kinds):
         name = tree.place(one.path, _module(one, tensors))
         found[name] = one
         calls.append(graph.call_module(name, (x,)))
@@ -72,5 +78,5 @@ def _empty(found: Found, shape: tuple[int, ...]) -> nn.Module:
         if kind is nn.Linear:
             return nn.Linear(second, first, bias)
         if found.kind.startswith("conv_transpose"):
-            return kind(first, second, tuple(kernel), bias=bias)
+            return kind(first, second * found.groups, tuple(kernel), groups=found.groups, bias=bias)
         return kind(second * found.groups, first, tuple(kernel), groups=found.groups, bias=bias)

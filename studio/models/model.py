@@ -1,13 +1,14 @@
 """The opened model: a graph of real layers that nobody edits, with what is known of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
 from studio.models.layer import ModelInfo, TensorSpec
+from studio.models.onnx_loose import OnnxGraph
 
 #: Dimension that stands in for a free one other than the batch when nothing else is known.
 DEFAULT_SIZE = 16
@@ -37,12 +38,14 @@ class Model:
         free_size: size that random inputs take in free dimensions other than the batch.
         weights: what the file holds where it tells nothing else; the graph then only gathers the layers, with weights
             of the file's own type, and must not be run.
+        onnx: the file's own graph, where that is what settings are applied to.
     """
 
     graph: fx.GraphModule
     info: ModelInfo
     free_size: int = DEFAULT_SIZE
     weights: WeightFile | None = None
+    onnx: OnnxGraph | None = None
 
     def module(self, name: str) -> nn.Module:
         """The layer at the dotted path `name`.
@@ -52,8 +55,15 @@ class Model:
         """
         return self.graph.get_submodule(name)
 
+    def stored_name(self, layer: str) -> str:
+        """The name that the file's weights have for a layer, where they are all that was opened."""
+        return self.weights.names[layer][0].removesuffix(".weight") if self.weights is not None else layer
+
     def example(self, batch: int = 2, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Random inputs that fit, the same for the same `seed`; see `example_inputs`."""
+        if self.onnx is not None:
+            rows = [self.onnx.rows.get(spec.name) for spec in self.info.inputs]
+            return random_inputs(self.info.inputs, rows, batch, self.free_size, seed)
         return example_inputs(self.graph, self.info.inputs, batch, self.free_size, seed)
 
 
@@ -72,11 +82,19 @@ def example_inputs(
         free_size: size of the other free dimensions.
         seed: fixes the values.
     """
-    generator = torch.Generator().manual_seed(seed)
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    rows = [_rows_reached(graph, node) for _, node in zip(inputs, placeholders, strict=True)]
+    return random_inputs(inputs, rows, batch, free_size, seed)
+
+
+def random_inputs(
+    inputs: Sequence[TensorSpec], rows: Sequence[int | None], batch: int, free_size: int, seed: int = 0
+) -> tuple[torch.Tensor, ...]:
+    """Random inputs as `example_inputs` makes them; `rows` are those of the table that looks each of them up."""
+    generator = torch.Generator().manual_seed(seed)
     return tuple(
-        _random(spec, _shape(spec, batch, free_size), _rows_reached(graph, node), generator)
-        for spec, node in zip(inputs, placeholders, strict=True)
+        _random(spec, _shape(spec, batch, free_size), count, generator)
+        for spec, count in zip(inputs, rows, strict=True)
     )
 
 

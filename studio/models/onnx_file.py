@@ -63,13 +63,13 @@ def import_onnx(content: bytes, folder: Path) -> tuple[fx.GraphModule, tuple[Ten
     """
     model = _parse(content, folder)
     initializers = {tensor.name: _constant(tensor) for tensor in model.graph.initializer}
-    inputs = tuple(_input_spec(value) for value in model.graph.input if value.name not in initializers)
+    inputs = tuple(input_spec(value) for value in model.graph.input if value.name not in initializers)
     bench = _workbench(model, initializers)
     for spec in inputs:
         bench.set(spec.name, bench.graph.placeholder(_identifier(spec.name)))
     for op in _operators(model):
         _translate(bench, op)
-    outputs = tuple(_output_spec(value) for value in model.graph.output)
+    outputs = tuple(output_spec(value) for value in model.graph.output)
     return bench.output([spec.name for spec in outputs]), inputs, outputs
 
 
@@ -194,7 +194,7 @@ def _translate(bench: Workbench, op: Operator) -> None:
             raise op.refuse(f"its output '{name}' is not supported")
 
 
-def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     """Name, dtype and shape of an input.
 
     Raises:
@@ -207,7 +207,8 @@ def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, str(dtype).removeprefix("torch."), _sizes(kind))
 
 
-def _output_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def output_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Name, dtype and shape of an output, as far as the file tells."""
     found = _value_type(value)
     return TensorSpec(value.name, str(found.dtype or torch.float32).removeprefix("torch."), found.shape or ())
 

@@ -16,7 +16,7 @@ from studio.models.layers import layer_table
 from studio.models.loose import weights_alone
 from studio.models.model import DEFAULT_SIZE, Model, example_inputs
 from studio.models.onnx_file import import_onnx
-from studio.models.onnx_loose import weights_in
+from studio.models.onnx_unbuilt import open_unbuilt
 from studio.models.pt2_file import import_pt2
 from studio.models.shards import format_of, is_checkpoint, shards_of
 from studio.models.sites import sites_of
@@ -63,7 +63,7 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
     except OperatorError as error:
         if skeleton is not None:
             raise
-        return _open_layers(path, str(error))
+        return open_unbuilt(path, error, report)
     graph, inputs, outputs = found.graph, found.inputs, found.outputs
     kind, fingerprint, size = found.kind, found.fingerprint, found.size
     if skeleton is not None and is_torchscript(path):
@@ -142,19 +142,6 @@ def _check_weights(path: Path) -> None:
         raise ModelFileError(
             f"{path.name} is no checkpoint (.safetensors, .pt, .pth, .th, .bin): it needs no skeleton."
         )
-
-
-def _open_layers(path: Path, reason: str) -> Model:
-    """The layers of an ONNX file whose graph holds what the studio does not know.
-
-    Raises:
-        OperatorError: it has none either; the `reason` says what is not known.
-    """
-    tensors = weights_in(path.read_bytes(), path.parent)
-    if not any(tensor.dim() > 1 for tensor in tensors.values()):
-        raise OperatorError(reason)
-    why = reason.removeprefix(f"{path.name}: ").rstrip(".")
-    return weights_alone(path, "onnx", [path], tensors, f"only its weights are open: {why[0].lower()}{why[1:]}")
 
 
 def _open_alone(path: Path) -> Model:

@@ -14,6 +14,7 @@ from math import prod
 from studio.models.layer import Axis, Layer, ModelInfo
 from studio.recipe.channels import fitted
 from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
+from studio.recipe.graph_form import form_notes, form_of
 from studio.recipe.packed import Stored, metadata_size, stored_weight
 from studio.recipe.protobuf import field_size, node_size, tensor_size, varint_size
 from studio.recipe.recipe import Recipe
@@ -83,7 +84,7 @@ def model_cost(info: ModelInfo, recipe: Recipe, factors: Mapping[str, Factorizat
     size = export_size + sum(cost.bytes - layer.bytes for layer, cost in changes)
     size += _sites_size(info, rounded_sites(info.operators, rounded_layers(settings)))
     size += sum(_guarded_bias_added(narrowed[name]) for name in guarded_layers(info.operators, settings))
-    size += domain_size() if nbits_layers(info.layers, settings) else 0
+    size += domain_size() if nbits_layers(info.layers, settings) or _declares_domain(info, settings) else 0
     added = sum(cost.parameters - layer.parameters for layer, cost in changes)
     zeros = sum(cost.parameters - cost.nonzeros for cost in costs.values())
     return ModelCost(
@@ -118,7 +119,10 @@ def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | N
     zeros = _zeros(shapes.values(), settings)
     weights, original = sum(prod(shape) for shape in shapes.values()), prod(layer.shape)
     parameters = layer.parameters - original + weights
-    if layer.dtype is not None:
+    if layer.held is not None:
+        form = form_of(layer.held, layer.shape, layer.dtype or "F32", settings.quantize)
+        size = layer.bytes + (form.size - layer.held.size if form.tensors else 0)
+    elif layer.dtype is not None:
         size = _bytes_alone(layer, layer.dtype, shapes, settings.quantize)
     else:
         size = _bytes_in_network(layer, shapes, settings, factors)
@@ -150,6 +154,14 @@ def _part_size(layer: Layer, name: str, shape: tuple[int, ...], settings: LayerS
     last = name != f"{layer.name}.{PARTS[0]}.weight"
     own_bias = f"{layer.name}.bias" if last and _has_own_bias(layer) else None
     return product_size(name.removesuffix(".weight"), shape, chosen, own_bias)
+
+
+def _declares_domain(info: ModelInfo, settings: Mapping[str, LayerSettings]) -> bool:
+    """Whether a graph that is written as it was has to say that it uses ONNX Runtime's own operators."""
+    held = [(layer, layer.held) for layer in info.layers if layer.held is not None and not layer.held.owned]
+    return any(
+        form_of(place, layer.shape, layer.dtype or "F32", settings[layer.name].quantize).owned for layer, place in held
+    )
 
 
 def _bytes_alone(
@@ -321,6 +333,7 @@ def _notes(
         elif settings.quantize.product_of(layer.shape) != "portable":
             yield from _product_notes(settings.quantize)
         elif not runs_in_integers(settings):
+            yield from form_notes(layer, settings.quantize)
             yield "integers are turned back into floats to compute: the file shrinks, the arithmetic does not"
         if settings.quantize.product != "portable" and settings.quantize.product_of(layer.shape) == "portable":
             yield "MatMulNBits takes linear layers with groups of 16 to 256, of 8 bits with int8 inputs: not this one"

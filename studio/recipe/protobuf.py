@@ -33,10 +33,16 @@ def tensor_size(name: str, shape: Sequence[int], data: int) -> int:
 
 
 def node_size(
-    name: str, kind: str, inputs: Sequence[str], output: str, attributes: Mapping[str, int | Sequence[int]]
+    name: str,
+    kind: str,
+    inputs: Sequence[str],
+    output: str,
+    attributes: Mapping[str, int | Sequence[int]],
+    domain: str = "",
 ) -> int:
     """Bytes of a node with one output within its graph."""
-    texts = sum(field_size(len(text.encode())) for text in (name, kind, *inputs, output))
+    told = (domain,) if domain else ()
+    texts = sum(field_size(len(text.encode())) for text in (name, kind, *inputs, output, *told))
     return field_size(texts + sum(_attribute_size(name, value) for name, value in attributes.items()))
 
 

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 
 from studio import __version__
-from studio.cli import main
 from studio.engine.inline import InlineEngine
 from studio.engine.requests import Export
 from studio.errors import ExportError
@@ -26,32 +25,6 @@ from studio.recipe.files import load_recipe
 from studio.resources import Sample
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def studio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["studio", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def answer(studio: Run) -> Callable[..., dict[str, Any]]:
-    """The one JSON object of a command that succeeds."""
-
-    def run(*arguments: object) -> dict[str, Any]:
-        status, out, err = studio(*arguments, "--json")
-        assert status == 0, err
-        return json.loads(out)
-
-    return run
 
 
 def recipe(folder: Path, text: str) -> Path:

@@ -68,9 +68,11 @@ def test_layers_are_found_in_branches_and_constants_and_counted_once(path):
 
 def test_what_needs_the_graph_names_the_operator_that_is_in_the_way(path):
     info = open_model(path).info
-    assert info.lacks["train"] == (
-        "only its weights are open: the ONNX operator company.Odd (node 'odd') is not supported"
+    assert info.lacks["train"].startswith(
+        "only its weights are open: the ONNX operator company.Odd (node 'odd') is not supported; "
+        "ONNX Runtime cannot open it: "
     )
+    assert "company:Odd(-1) is not a registered function/op" in info.lacks["train"]
     with pytest.raises(ModelFileError, match=r"odd\.onnx: only its weights are open.*company\.Odd"):
         info.require("measure")
 
