@@ -173,7 +173,7 @@ class _Digest:
 
 
 def second_moment(calibration: Calibration | None, layer: str, about_mean: bool) -> Tensor | None:
-    """The second moment of a layer's inputs ``[groups, in, in]``, None where it was not measured.
+    """The second moment of a layer's inputs, ``[n, n]`` or ``[groups, n, n]``, None where it was not measured.
 
     Args:
         calibration: what was measured, if anything was.

@@ -18,6 +18,8 @@ from torch import fx
 from studio.errors import ModelFileError, OperatorError
 from studio.models.layer import TensorSpec
 from studio.models.onnx_activations import ACTIVATIONS
+from studio.models.onnx_attention import ATTENTION
+from studio.models.onnx_fused import FUSED, name_domains
 from studio.models.onnx_graph import Handler, Workbench
 from studio.models.onnx_layers import LAYERS
 from studio.models.onnx_names import scopes
@@ -25,13 +27,14 @@ from studio.models.onnx_nodes import Operator, ValueType
 from studio.models.onnx_operators import OPERATORS
 from studio.models.onnx_recurrent import RECURRENT
 from studio.models.onnx_resize import RESIZING
+from studio.models.onnx_scattering import SCATTERING
 from studio.models.onnx_shaping import SHAPING
 from studio.models.onnx_sizes import SIZES, computes_sizes
 from studio.models.onnx_types import DTYPES, STORED_DTYPES, input_dtype, type_name
 
 HANDLERS: dict[str, Handler] = {
     kind: handler
-    for table in (OPERATORS, SHAPING, ACTIVATIONS, RESIZING, LAYERS, RECURRENT)
+    for table in (OPERATORS, SHAPING, ACTIVATIONS, RESIZING, LAYERS, RECURRENT, ATTENTION, SCATTERING, FUSED)
     for kind, handler in table.handlers.items()
 }
 _DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -81,6 +84,7 @@ def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
         external_data_helper.load_external_data_for_model(model, str(folder))
         if len(model.functions):
             model = inliner.inline_local_functions(model)
+        name_domains(model)
         _check_known(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         onnx.checker.check_model(model)  # after the inference, since it wants a shape for every output

@@ -94,7 +94,7 @@ def gemm(bench: Workbench, op: Operator) -> Any:
         weight = alpha * weight
     if bias is not None:
         bias = (beta * bias if beta != 1.0 else bias).expand(weight.shape[0])
-    return _linear(bench, op, weight, bias, op.inputs[1], op.inputs[2] if len(op.inputs) > 2 else "")
+    return linear_layer(bench, op, weight, bias, op.inputs[1], op.inputs[2] if len(op.inputs) > 2 else "")
 
 
 @LAYERS("MatMul")
@@ -106,8 +106,10 @@ def matmul(bench: Workbench, op: Operator) -> Any:
     add, bias_name = _added_vector(bench, op, weight.shape[1])
     weight_name = _before_transpose(bench, op.inputs[1])
     if add is None:
-        return _linear(bench, op, weight.t(), None, weight_name, "")
-    result = _linear(bench, op, weight.t(), bench.constant(add, add.inputs.index(bias_name)), weight_name, bias_name)
+        return linear_layer(bench, op, weight.t(), None, weight_name, "")
+    result = linear_layer(
+        bench, op, weight.t(), bench.constant(add, add.inputs.index(bias_name)), weight_name, bias_name
+    )
     bench.set(add.outputs[0], result)
     return result
 
@@ -131,11 +133,11 @@ def matmul_nbits(bench: Workbench, op: Operator) -> Any:
     name = op.inputs[1].replace(".weight_quantized", ".weight")
     bias = bench.constant(op, 5)
     if bias is not None:
-        return _linear(bench, op, weight, bias, name, op.inputs[5])
+        return linear_layer(bench, op, weight, bias, name, op.inputs[5])
     add, bias_name = _added_vector(bench, op, out)
     if add is None:
-        return _linear(bench, op, weight, None, name, "")
-    result = _linear(bench, op, weight, bench.constant(add, add.inputs.index(bias_name)), name, bias_name)
+        return linear_layer(bench, op, weight, None, name, "")
+    result = linear_layer(bench, op, weight, bench.constant(add, add.inputs.index(bias_name)), name, bias_name)
     bench.set(add.outputs[0], result)
     return result
 
@@ -188,11 +190,22 @@ def gather(bench: Workbench, op: Operator) -> Any:
     looks_up = isinstance(bench.value(op, 1), fx.Node) and table is not None and table.is_floating_point()
     if not looks_up or table is None or table.dim() != 2 or axis != 0:
         return bench.call(operators.gather, bench.tensor(op, 0), bench.tensor(op, 1), axis)
+    return embedding(bench, op, 0, bench.tensor(op, 1))
+
+
+def embedding(bench: Workbench, op: Operator, place: int, ids: Any) -> fx.Node:
+    """Rows of the constant table that is the input at `place`.
+
+    Raises:
+        ModelFileError: it is no constant of the file.
+    """
+    table, name = bench.constant(op, place), op.inputs[place]
+    if table is None:
+        raise op.refuse("its weights are not constants of the file")
     with torch.device("meta"):
         module = nn.Embedding(table.shape[0], table.shape[1])
     module.weight = nn.Parameter(table.clone())
-    path = layer_path((op.inputs[0],), op.name, op.scopes)
-    return bench.layer(op, path, module, {"weight": op.inputs[0]}, bench.tensor(op, 1))
+    return bench.layer(op, layer_path((name,), op.name, op.scopes), module, {"weight": name}, ids)
 
 
 def _weights(bench: Workbench, op: Operator) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -223,7 +236,7 @@ def _with_weights(
     return bench.layer(op, layer_path(op.inputs[1:3], op.name, op.scopes), module, sources, x)
 
 
-def _linear(
+def linear_layer(
     bench: Workbench, op: Operator, weight: torch.Tensor, bias: torch.Tensor | None, weight_name: str, bias_name: str
 ) -> fx.Node:
     """A linear layer with `weight` ``[out, in]``."""

@@ -30,14 +30,17 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 from torch import nn
 
-from studio.errors import StudioError
-from studio.evaluation.data import open_data
+from studio.errors import StudioError, TrustNeededError
+from studio.evaluation.data import open_data, open_described
+from studio.evaluation.description import DataDescription
 from studio.models.open import open_model
+from studio.models.torchscript import convert
 from studio.recipe.files import load_recipe
 from studio.session.autosave import Autosave
 
@@ -66,6 +69,7 @@ mean: [0.485, 0.456, 0.406]
 std: [0.229, 0.224, 0.225]
 metric: top1
 """
+TABLE = "source: rows.csv\nkind: table\ninput: [a, b]\nlabel: c\n"
 PROJECT = {
     "studio_project": 1,
     "model": __file__,
@@ -113,9 +117,36 @@ def write_pt2(path: Path) -> None:
     torch.export.save(program, path)
 
 
+def write_script(path: Path) -> None:
+    """A network as a TorchScript program."""
+    torch.jit.save(torch.jit.trace(Network().eval(), torch.zeros(2, 2, 6, 6)), path)
+
+
+def write_shards(path: Path) -> None:
+    """Weights in two files, and their index."""
+    state = Network().state_dict()
+    shards = {name: "a.safetensors" if name.startswith("conv") else "b.safetensors" for name in state}
+    for file in set(shards.values()):
+        save_file({name: value for name, value in state.items() if shards[name] == file}, path.with_name(file))
+    path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": shards}), encoding="utf-8")
+
+
 def open_file(path: Path) -> object:
     """A model, whatever its format."""
     return open_model(path)
+
+
+def open_script(path: Path) -> object:
+    """A program that nobody has trusted: to be asked for trust is as far as it goes."""
+    try:
+        return open_model(path)
+    except TrustNeededError:
+        return "asked"
+
+
+def open_trusted(path: Path) -> object:
+    """A program that somebody has trusted, turned into an archive."""
+    return open_model(path, skeleton=convert(path, path.parent / "trusted", None, ((2, 6, 6),)))
 
 
 def open_recipe(path: Path) -> object:
@@ -142,6 +173,30 @@ def write_arrays(path: Path) -> None:
     path.with_name("rows.data.yaml").write_text(DATA, encoding="utf-8")
 
 
+def write_table(path: Path) -> None:
+    """Numbers with classes, and their description."""
+    rows = "".join(f"{n},{n / 8},{n % 3}\n" for n in range(40))
+    path.with_name("rows.csv").write_text("a,b,c\n" + rows, encoding="utf-8")
+    path.with_name("rows.data.yaml").write_text(TABLE, encoding="utf-8")
+
+
+def write_image(path: Path) -> None:
+    """A picture in the folder of its class, and the description of the folder around it."""
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    for name in ("cat", "dog"):
+        (path.parent / "set" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path.parent / "set" / name / "1.png")
+    Image.fromarray(pixels).save(path)
+
+
+def open_image(path: Path) -> object:
+    """The folder with the damaged picture in it, which stands beside it so that its name can be told."""
+    described = DataDescription(source="set", kind="image", crop=8)
+    (path.parent / "set" / "cat" / path.name).write_bytes(path.read_bytes())
+    data = open_described(path.parent / "set.data.yaml", described)
+    return data.inputs(np.arange(len(data)))
+
+
 @dataclass(frozen=True)
 class Format:
     """One kind of file.
@@ -164,9 +219,14 @@ FORMATS: Mapping[str, Format] = {
     "pt2": Format("net.pt2", write_pt2, open_file),
     "safetensors": Format("net.safetensors", lambda path: save_file(Network().state_dict(), path), open_file),
     "state dict": Format("net.pth", lambda path: torch.save({"state_dict": Network().state_dict()}, path), open_file),
+    "index of shards": Format("m.safetensors.index.json", write_shards, open_file),
+    "TorchScript": Format("net.pt", write_script, open_script),
+    "TorchScript, trusted": Format("net.pt", write_script, open_trusted),
     "recipe": Format("my.recipe.yaml", lambda path: path.write_text(RECIPE, encoding="utf-8"), open_recipe),
     "description": Format("rows.data.yaml", write_arrays, open_arrays),
     "arrays": Format("rows.npz", write_arrays, open_arrays),
+    "table": Format("rows.csv", write_table, open_arrays),
+    "image": Format("9.png", write_image, open_image),
     "project": Format("autosave.json", lambda path: path.write_text(json.dumps(PROJECT)), open_project, silent=True),
 }
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("corrupted_files.py")
-FORMATS = ("onnx", "pt2", "safetensors", "state dict", "recipe", "description", "arrays", "project")
+FORMATS = (
+    "onnx", "pt2", "safetensors", "state dict", "index of shards", "TorchScript", "recipe", "description", "arrays",
+    "table", "image", "project",
+)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is measured by the POSIX resource module")
 
@@ -16,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is measu
 @pytest.fixture(scope="module")
 def found() -> dict[str, dict[str, object]]:
     """What came of twenty damaged files of each format, by format."""
-    arguments = [sys.executable, str(SCRIPT), "--count", "20", "--seed", "1", "--json"]
+    arguments = [sys.executable, str(SCRIPT), "--count", "20", "--seed", "1", "--json", "--formats", *FORMATS]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     return {row["format"]: row for row in json.loads(done.stdout)}
