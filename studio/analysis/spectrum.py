@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.linalg import blas
 from torch import Tensor
 
 from studio.analysis.leading import leading_values, leading_work
@@ -25,6 +24,10 @@ _SINGLE_ROWS = 4096
 
 #: Multiplications from which a matrix is huge: about ten seconds of one core. All values of 4,096 × 11,008 take four.
 _HUGE = 1e12
+
+#: Blocks that a Gram matrix is made of, and columns of a block at least: more and smaller ones take longer again.
+_BLOCKS = 4
+_LEAST_BLOCK = 64
 
 #: Weights that are held in float64 at once (64 MiB): an embedding is not doubled as a whole.
 _SLICE = 8 * 2**20
@@ -77,42 +80,47 @@ def singular_values(matrix: Tensor) -> Array:
     where such small values occur the exact decomposition is used instead (Golub & Van Loan, Matrix Computations,
     §8.6). Of long matrices in single precision the Gram matrix is summed in it, unless a value turns out too small.
     """
-    weights = matrix.detach().to("cpu").float().numpy() if matrix.itemsize < 4 else matrix.detach().cpu().numpy()
+    weights = matrix.detach().to("cpu", torch.promote_types(matrix.dtype, torch.float32))
     tall = weights if weights.shape[0] >= weights.shape[1] else weights.T
     rows, columns = tall.shape
-    if tall.dtype == np.float32 and columns >= _SINGLE_COLUMNS and rows >= _SINGLE_ASPECT * columns:
-        nearly = _roots(_gram(tall, _SINGLE_ROWS, np.float32))
+    if tall.dtype == torch.float32 and columns >= _SINGLE_COLUMNS and rows >= _SINGLE_ASPECT * columns:
+        nearly = _roots(_gram(tall, _SINGLE_ROWS, torch.float32))
         if nearly[-1] > _SINGLE_LIMIT * nearly[0]:
             return nearly
-    values = _roots(_gram(tall, max(1, _SLICE // columns), np.float64))
+    values = _roots(_gram(tall, max(1, _SLICE // columns), torch.float64))
     if values[-1] <= _GRAM_LIMIT * values[0]:
-        exact: Array = np.linalg.svd(tall.astype(np.float64), compute_uv=False)
+        exact: Array = np.linalg.svd(tall.double().numpy(), compute_uv=False)
         return exact
     return values
 
 
-def _roots(gram: Array) -> Array:
-    """Square roots of the eigenvalues of an upper triangle, largest first."""
-    eigenvalues = torch.linalg.eigvalsh(torch.from_numpy(gram), UPLO="U").numpy()
+def _roots(gram: Tensor) -> Array:
+    """Square roots of the eigenvalues of a lower triangle, largest first."""
+    eigenvalues = torch.linalg.eigvalsh(gram.T, UPLO="U").numpy()  # by columns, as the solver has it: nothing is copied
     roots: Array = np.sqrt(np.maximum(eigenvalues, 0.0))[::-1]
     return roots
 
 
-def _gram(tall: Array, step: int, dtype: type[np.floating]) -> Array:
-    """Upper triangle of ``tallᵀ · tall`` in float64: half the work of the whole product.
+def _gram(tall: Tensor, step: int, dtype: torch.dtype) -> Tensor:
+    """Lower triangle of ``tallᵀ · tall`` in float64, block by block: little more than half of the whole product.
 
     Args:
         tall: ``[rows, columns]``.
         step: rows that are multiplied at once.
         dtype: in which their product is summed: float32 or float64.
     """
-    rows, columns = tall.shape
-    gram = np.zeros((columns, columns), order="F")
-    product = blas.ssyrk if dtype is np.float32 else blas.dsyrk
-    for start in range(0, rows, step):
-        part = tall[start : start + step].astype(dtype, copy=False)
-        if part.flags.f_contiguous:  # as a wide matrix is, seen from its other side: nothing is copied
-            gram += product(1.0, part, trans=1)
-        else:
-            gram += product(1.0, np.ascontiguousarray(part).T)
+    count, columns = tall.shape
+    if count <= step and columns <= _LEAST_BLOCK:  # most layers of small models: the product alone
+        whole = tall.to(dtype)
+        return (whole.T @ whole).double()
+    block = max(_LEAST_BLOCK, -(-columns // _BLOCKS))
+    gram = torch.zeros(columns, columns, dtype=torch.float64)
+    for first in range(0, count, step):
+        rows = tall[first : first + step].to(dtype)
+        for start in range(0, columns, block):
+            end = min(start + block, columns)
+            if dtype == torch.float64:
+                gram[start:end, :end].addmm_(rows[:, start:end].T, rows[:, :end])
+            else:
+                gram[start:end, :end] += rows[:, start:end].T @ rows[:, :end]
     return gram

@@ -1,7 +1,9 @@
 """Answers that go through all layers of an opened model, with what its weights alone tell."""
 
 from collections.abc import Mapping
+from contextlib import closing
 
+from studio.analysis.side_by_side import side_by_side
 from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.views import Spectrum
 from studio.engine.door import Publish
@@ -24,8 +26,13 @@ def answer_looking(
 def _spectra(model: Model, reach: float, report: Report, publish: Publish) -> Mapping[str, Spectrum]:
     """Singular values of all layers; see `ViewSpectra`."""
     spectra = dict[str, Spectrum]()
-    for layer in sorted(model.info.layers, key=lambda layer: layer.bytes, reverse=True):
-        report(Progress(len(spectra), len(model.info.layers), f"Singular values of {layer.name}"))
-        spectra[layer.name] = remembered_spectrum(weight_matrix(model.module(layer.name)), reach)
-        publish((layer.name, spectra[layer.name]))
+    layers = sorted(model.info.layers, key=lambda layer: layer.bytes, reverse=True)
+    matrices = [weight_matrix(model.module(layer.name)) for layer in layers]
+    report(Progress(0, len(layers), "Singular values"))
+    found = side_by_side(matrices, lambda matrix: remembered_spectrum(matrix, reach))
+    with closing(found):
+        for layer, spectrum in zip(layers, found, strict=True):
+            spectra[layer.name] = spectrum
+            publish((layer.name, spectrum))
+            report(Progress(len(spectra), len(layers), f"Singular values of {layer.name}"))
     return spectra
