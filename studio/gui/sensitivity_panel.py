@@ -321,6 +321,6 @@ def _tip(**spot: Any) -> str:
 
 
 def _legend(colours: Colours) -> str:
-    """The methods in their colours."""
-    names = ((getattr(colours, colour), text) for text, colour in _METHODS.values())
-    return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">■</span> {name}' for colour, name in names)
+    """The methods in their colours; a line breaks between two of them only."""
+    names = ((getattr(colours, colour), text.replace(" ", "&nbsp;")) for text, colour in _METHODS.values())
+    return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">■</span>&nbsp;{name}' for colour, name in names)
