@@ -1,6 +1,6 @@
-"""The frontier of a search: accuracy against size, what is expected and what was measured never looking alike."""
+"""The frontier of a search: accuracy against what is spent, what is expected and what was measured never alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -28,6 +28,16 @@ _DEEPEST = 1.3
 _DEEPEST_EXPECTED = 6.0
 
 
+#: By kind of target, what points are drawn along: its title, and the number; the size for all others.
+_ALONG: Mapping[str, tuple[str, Callable[[FrontierPoint], float]]] = {
+    "size": ("size, kB", lambda point: point.bytes / 1000),
+    "macs": ("operations, % of the original's", lambda point: 100 * point.spent),
+    "nonzeros": ("weights that are not zero, %", lambda point: 100 * point.spent),
+}
+
+#: What a share of the budget is a share of, where that is not the size.
+_OF = {"macs": "of the operations", "nonzeros": "of the weights"}
+
 _EMPTY = "The frontier is drawn here: first as the scan lets one expect it, then as measured."
 
 
@@ -44,7 +54,7 @@ class FrontierPlot:
     """
 
     def __init__(self, theme: Theme, chosen: Callable[[FrontierPoint], object]) -> None:
-        self._metric = "top1"
+        self._metric, self._kind = "top1", "size"
         self._plot = Plot(theme, "Accuracy against size", bottom="size, kB", left="change, points")
         self.widget = self._plot.widget
         self.widget.setMinimumHeight(240)
@@ -69,8 +79,10 @@ class FrontierPlot:
         for scatter in (self.measured, self.uniform):
             scatter.sigClicked.connect(lambda _item, spots: chosen(spots[0].data()))
 
-    def show(self, points: Sequence[FrontierPoint], current: FrontierPoint | None) -> None:
-        """Draws the points, a ring about the chosen one."""
+    def show(self, points: Sequence[FrontierPoint], current: FrontierPoint | None, kind: str = "size") -> None:
+        """Draws the points of a search for this kind of target, a ring about the chosen one."""
+        self._kind = kind
+        self._plot.title("bottom", _along(kind)[0])
         self.empty.setVisible(not points)
         self._plot.item.setVisible(bool(points))
         metric = metric_of(points)
@@ -106,10 +118,10 @@ class FrontierPlot:
 
     def _places(self, points: Sequence[FrontierPoint]) -> tuple[np.ndarray, np.ndarray]:
         changes = np.array([change_of_value(self._metric, drop_of(point)) for point in points])
-        return np.log10([point.bytes / 1000 for point in points]), changes
+        return np.log10([_along(self._kind)[1](point) for point in points]), changes
 
     def _tip(self, x: float, y: float, data: FrontierPoint) -> str:  # noqa: ARG002 (pyqtgraph names them)
-        return point_text(data, self._metric)
+        return point_text(data, self._metric, self._kind)
 
     def _scatter(self, symbol: str, colour: str, size: int) -> pg.ScatterPlotItem:
         scatter = pg.ScatterPlotItem(symbol=symbol, size=size, hoverable=True, tip=self._tip)
@@ -130,13 +142,18 @@ def metric_of(points: Sequence[FrontierPoint]) -> str:
     return next((point.drop.name for point in points if point.drop is not None), "top1")
 
 
-def point_text(point: FrontierPoint, metric: str = "top1") -> str:
-    """A point in words: its size, its time where one is sought, its change of `metric`, and how these are known."""
+def _along(kind: str) -> tuple[str, Callable[[FrontierPoint], float]]:
+    return _ALONG.get(kind, _ALONG["size"])
+
+
+def point_text(point: FrontierPoint, metric: str = "top1", kind: str = "size") -> str:
+    """A point in words: its size, what a target of this `kind` counts, its change of `metric`, how these are known."""
     change = "change not known" if point.expected is None else f"expected about {_rounded(metric, point.expected)}"
     if point.drop is not None:
         change = f"measured {drop_text(point.drop)}"
     alike = (f"all layers alike: {point.label}",) if point.kind == "uniform" else ()
-    return "   ".join((bytes_text(point.bytes), *_time(point), change.replace("-", "−"), *alike))
+    share = (f"{100 * point.spent:.3g} % {_OF[kind]}",) if kind in _OF else ()
+    return "   ".join((bytes_text(point.bytes), *share, *_time(point), change.replace("-", "−"), *alike))
 
 
 def _time(point: FrontierPoint) -> tuple[str, ...]:

@@ -229,7 +229,7 @@ class SearchDialog(QDialog):
         self.found.blockSignals(True)
         self.found.clear()
         for point in searches.points:
-            self.found.addItem(_item(point, metric_of(searches.points)))
+            self.found.addItem(_item(point, metric_of(searches.points), _kind(self._session)))
         self.found.blockSignals(False)
         done = searches.outcome
         wanted = before or (done.best if done is not None else None)
@@ -241,7 +241,7 @@ class SearchDialog(QDialog):
         self._show_job()
 
     def _draw(self) -> None:
-        self.plot.show(self._session.searches.points, self.chosen)
+        self.plot.show(self._session.searches.points, self.chosen, _kind(self._session))
         self._empty.setVisible(not self.found.count())
         self.apply.setEnabled(self.chosen is not None)
         self.apply.setToolTip(
@@ -298,22 +298,28 @@ def _done(session: Session) -> str:
     outcome = session.searches.outcome
     if outcome is None:
         return "done"
-    best = point_text(outcome.best).replace("   ", ", ")
+    best = point_text(outcome.best, kind=_kind(session)).replace("   ", ", ")
     if outcome.late:
         return f"Longer than the target, but the quickest found: {best}."
     if outcome.uniform is None or outcome.uniform.key == outcome.best.key:
         return f"Best: {best}."
-    alike = point_text(outcome.uniform).replace("   ", ", ")
+    alike = point_text(outcome.uniform, kind=_kind(session)).replace("   ", ", ")
     return f"Best: {best}; {alike}."
+
+
+def _kind(session: Session) -> str:
+    """What the newest search was asked for."""
+    target = session.searches.target
+    return "size" if target is None else target.kind
 
 
 def _tone(job: Job) -> str:
     return {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "")
 
 
-def _item(point: FrontierPoint, metric: str) -> QListWidgetItem:
+def _item(point: FrontierPoint, metric: str, kind: str) -> QListWidgetItem:
     """A line of the list; what is only expected is slanted."""
-    item = QListWidgetItem(point_text(point, metric))
+    item = QListWidgetItem(point_text(point, metric, kind))
     item.setData(POINT_ROLE, point)
     item.setToolTip(item.text())
     font = QFont()

@@ -64,6 +64,17 @@ def test_expected_and_measured_points_are_drawn_apart(dialog):
     assert not dialog.found.item(1).font().italic()
 
 
+def test_a_search_for_less_arithmetic_is_drawn_along_the_operations(dialog):
+    dialog.kind.setCurrentText("Less arithmetic")
+    dialog.start.click()
+    assert list(dialog.plot.measured.getData()[0]) == pytest.approx([log10(25.0)])
+    assert dialog.plot._plot.item.getAxis("bottom").labelText == "operations, % of the original's"
+    texts = [dialog.found.item(row).text() for row in range(dialog.found.count())]
+    assert texts[1] == "8.0 kB   25 % of the operations   measured −0.40 ± 0.35 points"
+    assert texts[2] == "16.0 kB   50 % of the operations   expected about −0.1"
+    assert "8.0 kB, 25 % of the operations, measured −0.40" in dialog._state.text()
+
+
 def test_a_frontier_of_perplexities_counts_upwards(theme):
     recipe = Recipe()
     value = Measurement("perplexity", 2.9, 2.8, 3.0, 64)
