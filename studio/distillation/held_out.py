@@ -7,7 +7,7 @@ from torch import fx
 from studio.evaluation.data import Dataset
 from studio.evaluation.evaluate import measure
 from studio.evaluation.metrics import METRICS
-from studio.evaluation.predict import Predict, torch_predict
+from studio.evaluation.predict import Predict, in_parts, torch_predict
 from studio.evaluation.reference import Reference
 from studio.evaluation.result import Measurement, Result
 from studio.progress import Progress
@@ -24,12 +24,24 @@ class HeldOut:
         teacher: answers for them; where there are no labels, agreement with it is measured.
         seed: fixes their order.
         report: called for every block; may raise `Cancelled`.
+        at_once: samples that pass through a student at once at most.
+        remembers: bytes of the teacher's answers that are kept.
     """
 
-    def __init__(self, data: Dataset, teacher: Predict, seed: int, report: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        teacher: Predict,
+        seed: int,
+        report: Callable[[], None],
+        *,
+        at_once: int,
+        remembers: int,
+    ) -> None:
         self.metric = data.metric
         self._data = data
-        self._reference = Reference(teacher)
+        self._reference = Reference(teacher, remembers)
+        self._at_once = at_once
         self._seed = seed
         self._report = report
 
@@ -52,7 +64,7 @@ class HeldOut:
             self._report()
 
         return measure(
-            torch_predict(graph),
+            in_parts(torch_predict(graph), self._at_once),
             self._data,
             reference=self._reference,
             samples=samples,

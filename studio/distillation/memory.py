@@ -1,6 +1,8 @@
 """How much memory training takes, and in how many parts the samples of a step pass so that it stays within a limit."""
 
+import ctypes
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 from studio.errors import TrainingError
+
+_C = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 #: Bytes of the unit that limits are given in.
 MEGABYTE = 1_000_000
@@ -45,15 +49,15 @@ class Footprint:
     fixed: int
     each: int
 
-    def parts(self, samples: int, limit: int) -> int:
-        """In how many parts so many samples pass within `limit` bytes, as few as can be.
+    def parts(self, samples: int, limit: int, share: float = 1.0) -> int:
+        """In how many parts so many samples pass within `share` of `limit` bytes, as few as can be.
 
         Raises:
             TrainingError: not even one sample at a time would.
         """
-        room = (limit - self.fixed) // max(1, self.each)
+        room = int(limit * share - self.fixed) // max(1, self.each)
         if room < 1:
-            least = math.ceil((self.fixed + self.each) / MEGABYTE)
+            least = math.ceil((self.fixed + self.each) / share / MEGABYTE)
             raise TrainingError(
                 f"memory_limit: training this model takes {_shown(self.fixed)} for networks and optimizer and "
                 f"{_shown(self.each)} for every sample; {least} MB is the least limit."
@@ -98,6 +102,15 @@ def _watched() -> Iterator[dict[int, int]]:
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield sizes
+
+
+def give_back() -> None:
+    """Has the allocator hand what is free back to the system, where it is one that keeps it for later (glibc's).
+
+    Measuring and training want blocks of different sizes, so that what one has left lies idle beside the other's.
+    """
+    if _C is not None and hasattr(_C, "malloc_trim"):
+        _C.malloc_trim(0)
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:

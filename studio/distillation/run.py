@@ -12,7 +12,7 @@ from studio.distillation.changes import Changes
 from studio.distillation.checkpoint import Checkpoint, Keeper, check_identity
 from studio.distillation.held_out import HeldOut
 from studio.distillation.lessons import Lessons
-from studio.distillation.memory import MEMORY_ERRORS, is_out_of_memory
+from studio.distillation.memory import MEMORY_ERRORS, give_back, is_out_of_memory
 from studio.distillation.schedule import learning_rate
 from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.distillation.state import Before, RunState
@@ -72,7 +72,14 @@ class Run:
         self._report = report
         self._publish = publish
         self._total = lessons.total
-        self._held = HeldOut(held, teacher.predict, settings.seed, lambda: self._tell("measuring"))
+        self._held = HeldOut(
+            held,
+            teacher.predict,
+            settings.seed,
+            lambda: self._tell("measuring"),
+            at_once=teacher.at_once,
+            remembers=teacher.remembers,
+        )
         self._state: RunState | None = None
         self._best: dict[str, Tensor] = {}
         self._started = time.monotonic()
@@ -147,8 +154,14 @@ class Run:
         self._teacher.prepare(lambda progress: self._tell(progress.message))
         if self._state is None:
             self._begin()
+        self._spare()
         self._go_on()
         return self._chosen()
+
+    def _spare(self) -> None:
+        """Keeps within the limit what measuring or asking the teacher has left."""
+        if self._settings.memory_limit is not None:
+            give_back()
 
     def _begin(self) -> None:
         watched, whole = self._held.whole(self._compressed.graph)
@@ -211,6 +224,7 @@ class Run:
         elif self._is_hopeless():
             patience = f"{self._settings.patience} epoch{'s' if self._settings.patience != 1 else ''}"
             state.ended = f"Stopped early at step {state.step}: nothing better for {patience}."
+        self._spare()
         state.looked = state.step
         state.seconds = time.monotonic() - self._started
         self._point(measured)

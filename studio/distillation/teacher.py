@@ -13,8 +13,8 @@ from studio.distillation.memory import bytes_of
 from studio.errors import TrainingError
 from studio.evaluation.arrays import Array
 from studio.evaluation.data import Dataset
-from studio.evaluation.predict import first_output, torch_predict
-from studio.evaluation.reference import Reference
+from studio.evaluation.predict import first_output, in_parts, torch_predict
+from studio.evaluation.reference import MEMORY_LIMIT, Reference
 from studio.models.layer import ModelInfo
 from studio.progress import Progress, Report
 
@@ -59,28 +59,41 @@ class Teacher:
         arithmetic: where and how it runs.
         layers: paths of those whose outputs are told too.
         recalls: whether samples come as they are, so that answers are worth remembering.
+        remembers: bytes of answers that are kept of one data set.
 
     Attributes:
         at_once: samples that pass through it at once at most.
+        remembers: see above.
     """
 
     def __init__(
-        self, graph: fx.GraphModule, data: Dataset, arithmetic: Arithmetic, layers: Sequence[str], *, recalls: bool
+        self,
+        graph: fx.GraphModule,
+        data: Dataset,
+        arithmetic: Arithmetic,
+        layers: Sequence[str],
+        *,
+        recalls: bool,
+        remembers: int = MEMORY_LIMIT,
     ) -> None:
         # a copy of its own: others may run the original meanwhile
         self._graph = arithmetic.prepared(copy.deepcopy(graph))
-        self.predict = torch_predict(self._graph)
         self._data = data
         self._arithmetic = arithmetic
         self._layers = layers
         self._recalls = recalls and not layers
-        self._reference = Reference(self.predict)
+        self.remembers = remembers
+        self._reference = Reference(self.predict, remembers)
         self.at_once = _BLOCK
 
     @property
     def bytes(self) -> int:
         """Of its weights."""
         return bytes_of(self._graph.state_dict().values())
+
+    def predict(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """The teacher's outputs ``[batch, …]``, up to `at_once` samples at once."""
+        return in_parts(torch_predict(self._graph), self.at_once)(inputs)
 
     def prepare(self, report: Report) -> None:
         """Computes the answers that will be remembered; `report` may raise `Cancelled`."""

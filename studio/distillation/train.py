@@ -22,11 +22,18 @@ from studio.distillation.teacher import Teacher, check_pair
 from studio.distillation.team import Team
 from studio.errors import TrainingError
 from studio.evaluation.data import Dataset, hold_out
+from studio.evaluation.reference import MEMORY_LIMIT
 from studio.models.model import Model
 from studio.progress import Report, silent
 
 #: Share of the training samples that is held out when no other samples are given to measure on.
 HELD_SHARE = 0.1
+
+#: Megabytes of a limit that kernels and autograd keep for themselves once they run: 10 to 14 were seen.
+_KERNELS = 12
+
+#: Share of a limit on memory that the teacher's answers may take, to the samples of training and to those held out.
+_ANSWERS = 0.1
 
 #: Settings that may change between two sittings of one run.
 FREE = {"device", "checkpoint_seconds", "accumulate", "memory_limit"}
@@ -171,14 +178,17 @@ def _classroom(
     mine, theirs = ([layer.name for layer in one.info.layers] for one in (compressed.model, original))
     pairs = pairs_of(settings.features, mine, theirs)
     recalls = Augmentation(settings).is_idle
-    teacher = Teacher(original.graph, train, arithmetic, [pair.teacher for pair in pairs], recalls=recalls)
+    limit = None if settings.memory_limit is None else settings.memory_limit * MEGABYTE
+    remembers = MEMORY_LIMIT if limit is None else min(MEMORY_LIMIT, int(_ANSWERS * limit))
+    taught = [pair.teacher for pair in pairs]
+    teacher = Teacher(original.graph, train, arithmetic, taught, recalls=recalls, remembers=remembers)
     features = FeatureLoss(pairs, compressed, original)
     student = Student(_graph(start, settings), features, settings, arithmetic, team)
     lessons = Lessons(train, teacher, settings, team)
-    if settings.memory_limit is not None:
+    if limit is not None:
         taken = student.footprint(lessons.few)
-        taken = replace(taken, fixed=taken.fixed + teacher.bytes)
-        student.parts = max(student.parts, taken.parts(settings.batch_size, settings.memory_limit * MEGABYTE))
+        taken = replace(taken, fixed=taken.fixed + teacher.bytes + _KERNELS * MEGABYTE)
+        student.parts = max(student.parts, taken.parts(settings.batch_size, limit, 1 - 2 * _ANSWERS))
     if student.parts > 1:
         teacher.at_once = min(teacher.at_once, -(-settings.batch_size // student.parts))
     return teacher, lessons, student

@@ -47,6 +47,16 @@ def torch_predict(graph: fx.GraphModule) -> Predict:
     return predict
 
 
+def in_parts(predict: Predict, size: int) -> Predict:
+    """A `Predict` that passes up to `size` samples on at once."""
+
+    def parted(inputs: tuple[Tensor, ...]) -> Tensor:
+        starts = range(0, len(inputs[0]), size)
+        return torch.cat([predict(tuple(part[start : start + size] for part in inputs)) for start in starts])
+
+    return parted
+
+
 def device_of(graph: fx.GraphModule) -> torch.device:
     """Where a graph's parameters are."""
     return next((parameter.device for parameter in graph.parameters()), torch.device("cpu"))

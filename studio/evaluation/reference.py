@@ -9,6 +9,9 @@ from studio.evaluation.predict import Predict
 #: Bytes of outputs that one reference keeps; samples beyond are computed anew each time.
 MEMORY_LIMIT = 256 << 20
 
+#: Bytes that a sample's entry takes beside its numbers: the tensor, its storage and the place in the table.
+ENTRY = 600
+
 
 class Reference:
     """The original on one set of samples; whoever measures several models on it keeps it.
@@ -40,7 +43,7 @@ class Reference:
 
     def _keep(self, indices: Array, outputs: Tensor) -> None:
         for index, output in zip(indices.tolist(), outputs, strict=True):
-            size = output.numel() * output.element_size()
+            size = output.numel() * output.element_size() + ENTRY
             if self._bytes + size > self._limit:
                 self.is_full = True
                 return

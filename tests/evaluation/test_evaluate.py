@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from studio.evaluation.data import Dataset
-from studio.evaluation.evaluate import BATCH, Reference, evaluate, measure, torch_predict
+from studio.evaluation.evaluate import BATCH, evaluate, measure, torch_predict
 from studio.evaluation.intervals import paired_drop_interval, proportion_interval
+from studio.evaluation.reference import ENTRY, Reference
 from studio.evaluation.result import Result
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.model import Model
@@ -208,7 +209,7 @@ def test_a_reference_asks_the_original_once_for_each_sample(make_data: MakeData)
 
 def test_a_reference_keeps_no_more_than_its_limit_and_stays_right(make_data: MakeData) -> None:
     data = make_data(RANDOM.normal(size=(500, 4)), RANDOM.integers(0, 4, 500))
-    small = Reference(echo, limit=100 * 4 * 4)
+    small = Reference(echo, limit=100 * (4 * 4 + ENTRY))
 
     first = measure(reverse, data, reference=small)
     again = measure(reverse, data, reference=small)
