@@ -2,9 +2,10 @@
 
     python tests/benchmarks/kills.py [kills] [cancels] [--times N] [--seed S]
 
-``kills``: ``studio distill`` on the digits sample with a checkpoint after every step, killed (SIGKILL) N times, half of
-the times at any moment of its life and half within a second of a checkpoint's first bytes, resumed each time. Every
-file that is found must be whole, and the last run must export the very file of a run that nobody disturbed.
+``kills``: ``studio distill`` on the digits sample with a checkpoint after every step, killed (SIGKILL) N times and
+resumed each time. The moments are spread evenly over the run's steps, one more is before its first and one behind its
+last; every other one is while a checkpoint is being written. Every file that is found must be whole, and the last run
+must export the very file of a run that nobody disturbed.
 ``cancels``: one engine in a process of its own begins N distillations, each cancelled in mid-epoch. Printed after each:
 the engine's resident memory, its threads, and the files in the run's folder.
 """
@@ -17,11 +18,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
 from rich.console import Console
+from rich.table import Table
 
 from studio.distillation.checkpoint import load_checkpoint
 from studio.distillation.folder import FILE, has_checkpoint, is_resumable
@@ -35,11 +38,11 @@ from studio.resources import samples
 
 RECIPE = {"studio": 1, "default": {"prune": {"kind": "unstructured", "ratio": 0.9}}}
 
-#: Seconds of a run's life within which it is killed at any moment.
-LIFE = 14.0
-
 #: Passes of the run that is killed over the data.
-EPOCHS = 3
+EPOCHS = 1
+
+#: Samples of a step, and of the sample's training data.
+BATCH, TRAINED = 32, 4000
 
 say = Console(width=120, highlight=False).print
 
@@ -60,7 +63,7 @@ class Killed:
         self.out = folder / "small.onnx"
         self.run = folder / "small.onnx.training"
         given = ["--data", digits.train, "--eval", digits.test, "--recipe", recipe, "--out", self.out]
-        chosen = ["--epochs", epochs, "--batch-size", 32, "--checkpoint-seconds", 0, "--json"]
+        chosen = ["--epochs", epochs, "--batch-size", BATCH, "--checkpoint-seconds", 0, "--json"]
         self._command = [sys.executable, "-m", "studio", "distill", *map(str, [digits.model, *given, *chosen])]
 
     def begin(self) -> "subprocess.Popen[str]":
@@ -84,34 +87,63 @@ class Killed:
         """The step of the checkpoint, which must be whole, 0 without one."""
         return load_checkpoint(self.run).state.step if has_checkpoint(self.run) else 0
 
-    def kill(self, where: random.Random, *, anywhere: bool) -> None:
-        """Starts it and kills it."""
-        before, process = self._written(), self.begin()
-        if not anywhere:
-            while self._written() == before and process.poll() is None:
-                time.sleep(0.001)
-        time.sleep(where.uniform(0, LIFE if anywhere else 1))
+    def step(self) -> int:
+        """The step of the checkpoint by its header alone, 0 without one: asked hundreds of times a second."""
+        try:
+            with (self.run / FILE).open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        except FileNotFoundError:
+            return 0
+        return int(json.loads(header["__metadata__"]["studio"])["state"]["step"])
+
+    def half_written(self) -> int:
+        """How many checkpoints are being written, or were when the process was killed."""
+        return len(list(self.run.glob(f".{FILE}.*")))
+
+    def kill(self, aimed: int, later: float, *, writing: bool) -> None:
+        """Starts it and kills it.
+
+        Args:
+            aimed: step of the checkpoint from which on it is killed.
+            later: seconds that pass then.
+            writing: waits for a checkpoint that is being written.
+        """
+        process, stale = self.begin(), self.half_written()
+        while process.poll() is None and self.step() < aimed:
+            time.sleep(0.005)
+        time.sleep(later)
+        while process.poll() is None and writing and self.half_written() <= stale:
+            stale = min(stale, self.half_written())
         process.kill()
         process.wait()
 
-    def _written(self) -> float:
-        """When something was written to the run's folder last."""
-        return max((path.stat().st_mtime for path in [self.run] if path.exists()), default=0.0)
-
 
 def kills(times: int, seed: int, folder: Path) -> None:
-    """See the module."""
+    """See the module.
+
+    Raises:
+        RuntimeError: something was lost.
+    """
     whole, killed = Killed(folder / "whole", EPOCHS), Killed(folder / "killed", EPOCHS)
     value, exported = whole.finish()
-    where, steps = random.Random(seed), [0]
-    for number in range(times):
-        killed.kill(where, anywhere=number % 2 == 1)
-        half_written = [path.name for path in killed.run.glob(f".{FILE}*")] if killed.run.exists() else []
-        steps.append(killed.saved())
-        if steps[-1] < steps[-2] or killed.out.exists():
-            raise RuntimeError(f"after kill {number + 1}: step {steps[-1]} follows {steps[-2]}")
-        say(f"kill {number + 1}: whole checkpoint of step {steps[-1]}; half-written beside it: {len(half_written)}")
+    random_ = random.Random(seed)
+    last = EPOCHS * ceil(TRAINED / BATCH)
+    spread = [round(last * (number + random_.random()) / (times - 2)) for number in range(times - 2)]
+    aims = [0, *(min(max(1, step), last - 1) for step in spread), last]
+    table = Table("kill", "aimed at step", "while writing", "whole checkpoint", "half-written beside it")
+    before = 0
+    for number, aimed in enumerate(aims, start=1):
+        writing = number % 2 == 0 and 0 < aimed < last
+        killed.kill(aimed, random_.uniform(0, 0.2) if aimed else random_.uniform(0.5, 2), writing=writing)
+        found = killed.saved()
+        told = (number, aimed, "yes" if writing else "", f"step {found}", killed.half_written())
+        table.add_row(*map(str, told))
+        say(*told)
+        if found < before or killed.out.exists():
+            raise RuntimeError(f"after kill {number}: step {found} follows {before}")
+        before = found
     after, file = killed.finish()
+    say(table)
     say(f"undisturbed {value:.2f} {exported}; after {times} kills {after:.2f} {file}; same file: {file == exported}")
     say(f"left in the folder: {sorted(path.name for path in killed.out.parent.iterdir())}")
 
