@@ -68,7 +68,7 @@ def test_two_bits_raise_the_perplexity_which_is_told_without_points(
     assert result is not None
     assert result.drop is not None
     assert result.drop.value > 0
-    assert card.caption.text() == "Perplexity"
+    assert card.caption.text().startswith("Perplexity  ·  ")
     assert card.detail.text().startswith("+")
     assert "points" not in card.detail.text()
     qtbot.waitUntil(lambda: session.drops.of(session.project, "blocks.2.project") is not None, timeout=LONG)
