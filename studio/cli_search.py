@@ -6,11 +6,10 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from studio.cli_engine import ask, new_engine, source_of
 from studio.cli_options import Calibration, Json, ModelPath, RecipePath, RequiredData, Seed, Skeleton
-from studio.console import out, plain_metric, print_answer, say
+from studio.console import figure, out, plain_metric, print_answer, say, table_of
 from studio.engine.requests import Search
 from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import Layer
@@ -113,14 +112,15 @@ def _plain(point: FrontierPoint) -> dict[str, Any]:
 
 def _print(found: SearchOutcome, path: str, target: Target) -> None:
     """The frontier, and what is offered."""
-    table = Table("recipe", title="Accuracy against size")
+    table = table_of("recipe", title="Accuracy against size")
     for heading in ("bytes", "MACs", "expected drop", "measured", "drop"):
         table.add_column(heading, justify="right")
+    metric = "agreement" if found.original is None else found.original.name
     for point in found.frontier:
         name = f"all layers: {point.label}" if point.kind == "uniform" else point.label
-        expected = "–" if point.expected is None else f"{point.expected:.2f}"
-        measured = "–" if point.metric is None else f"{point.metric.value:.2f}"
-        drop = "–" if point.drop is None else f"{point.drop.value:.2f}"
+        expected = "–" if point.expected is None else figure(metric, point.expected)
+        measured = "–" if point.metric is None else figure(metric, point.metric.value)
+        drop = "–" if point.drop is None else figure(metric, point.drop.value)
         marked = f"[bold]{name}[/bold]" if point.key == found.best.key else name
         table.add_row(marked, f"{point.bytes:,}", f"{point.macs:,}", expected, measured, drop)
     out.print(table)
@@ -131,13 +131,18 @@ def _print(found: SearchOutcome, path: str, target: Target) -> None:
 def _print_offer(found: SearchOutcome, path: str, target: Target) -> None:
     best, uniform = found.best, found.uniform
     if best.metric is not None and best.drop is not None:
-        drop = best.drop
+        drop, name = best.drop, best.metric.name
+        interval = " to ".join(figure(name, end) for end in (drop.low, drop.high))
         out.print(
-            f"{path}: {best.bytes:,} bytes, {best.metric.name} {best.metric.value:.2f}, "
-            f"drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f}, {drop.samples:,} samples)"
+            f"{path}: {best.bytes:,} bytes, {name} {figure(name, best.metric.value)}, "
+            f"drop {figure(name, drop.value)} ({interval}, {drop.samples:,} samples)"
         )
     if uniform is not None and uniform.drop is not None:
-        verdict = "no better was found" if uniform.key == best.key else f"drop {uniform.drop.value:.2f}"
+        verdict = (
+            "no better was found"
+            if uniform.key == best.key
+            else f"drop {figure(uniform.drop.name, uniform.drop.value)}"
+        )
         out.print(f"best with all layers alike: {uniform.label}, {uniform.bytes:,} bytes, {verdict}")
     for line in reasons(found, target):
         out.print(line)

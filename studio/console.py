@@ -14,11 +14,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome
 from studio.evaluation.feasibility import Feasibility
+from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.evaluation.result import WEIGHT_ERROR, Measurement, Result
 from studio.evaluation.sensitivity import Scan
 from studio.export.latency import Latency, Timing
@@ -28,6 +29,8 @@ from studio.progress import Progress, Report
 
 errors = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
+if not out.is_terminal:
+    out.width = 200  # a file has no edge to break lines at
 
 
 def keep_output_for_answers() -> None:
@@ -110,9 +113,20 @@ def print_answer(plain: Mapping[str, Any], as_json: bool, show: Callable[[], Non
         show()
 
 
+def figure(metric: str, value: float) -> str:
+    """A metric's value, or a drop of it: percents and points with two digits, others with the digits they have."""
+    kind = METRIC_KINDS.get(metric)
+    return f"{value:.2f}" if kind is None or kind.unit == "%" else f"{value:.4g}"
+
+
+def table_of(*headings: str, title: str | None = None) -> Table:
+    """A table whose names break where the terminal is narrow; nothing of them is left out."""
+    return Table(*(Column(heading, overflow="fold") for heading in headings), title=title)
+
+
 def print_layers(info: ModelInfo, found: Sequence[Feasibility]) -> None:
     """The layer table, and what each method could save."""
-    table = Table("layer", "kind", "shape", title=Path(info.path).name)
+    table = table_of("layer", "kind", "shape", title=Path(info.path).name)
     for heading in ("parameters", "bytes", "MACs"):
         table.add_column(heading, justify="right")
     for layer in info.layers:
@@ -148,7 +162,7 @@ _RANKS = (("rank90", 0.90), ("rank99", 0.99))
 
 def print_spectra(rows: list[dict[str, Any]]) -> None:
     """Ranks of each layer."""
-    table = Table("layer")
+    table = table_of("layer")
     for heading in ("full rank", "rank for 90 %", "rank for 99 %", "break-even"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -160,21 +174,23 @@ def print_spectra(rows: list[dict[str, Any]]) -> None:
 
 
 def print_scan(scan: Scan) -> None:
-    """Each layer's drop at every setting."""
-    headings = list(dict.fromkeys((point.method, point.setting) for point in scan.points))
-    table = Table("layer", title="Drop of each layer alone")
-    for method, setting in headings:
-        table.add_column(f"{method}\n{setting}", justify="right")
-    for layer in dict.fromkeys(point.layer for point in reversed(scan.points)):
-        drops = {(point.method, point.setting): f"{point.drop:.2f}" for point in scan.of(layer)}
-        table.add_row(layer, *(drops.get(heading, "–") for heading in headings))
-    out.print(table)
+    """Each layer's drop at every setting, a table a method."""
+    layers = list(dict.fromkeys(point.layer for point in reversed(scan.points)))
+    for method in dict.fromkeys(point.method for point in scan.points):
+        settings = list(dict.fromkeys(point.setting for point in scan.points if point.method == method))
+        table = table_of("layer", title=f"Drop of each layer alone: {method}")
+        for setting in settings:
+            table.add_column(setting, justify="right")
+        for layer in layers:
+            drops = {point.setting: figure(point.metric, point.drop) for point in scan.of(layer, method)}
+            table.add_row(layer, *(drops.get(setting, "–") for setting in settings))
+        out.print(table)
 
 
 def print_ladder(rungs: Sequence[Mapping[str, Any]], why: str, title: str) -> None:
     """Each rung with what it measured, and what to do next."""
     metric = next((rung["metric"]["name"] for rung in rungs if rung["metric"]), "metric")
-    table = Table("rung", title=f"Recovery of {title}")
+    table = table_of("rung", title=f"Recovery of {title}")
     for heading in (metric, "drop", "seconds"):
         table.add_column(heading, justify="right")
     table.add_column("applies")
@@ -182,13 +198,16 @@ def print_ladder(rungs: Sequence[Mapping[str, Any]], why: str, title: str) -> No
         name = f"{rung['rung']} (now)" if rung["holds"] else rung["rung"]
         seconds = "–" if rung["seconds"] is None else f"{rung['seconds']:.1f}"
         applies = "yes" if rung["applies"] == "ok" else rung["applies"]
-        table.add_row(name, _interval(rung["metric"]), _interval(rung["drop"]), seconds, applies)
+        table.add_row(name, _interval(metric, rung["metric"]), _interval(metric, rung["drop"]), seconds, applies)
     out.print(table)
     out.print(f"next: {why}", soft_wrap=True)
 
 
-def _interval(measured: Mapping[str, Any] | None) -> str:
-    return "–" if measured is None else f"{measured['value']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
+def _interval(metric: str, measured: Mapping[str, Any] | None) -> str:
+    if measured is None:
+        return "–"
+    value, low, high = (figure(metric, measured[part]) for part in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def print_result(result: Result, size: int) -> None:
@@ -201,16 +220,18 @@ def print_result(result: Result, size: int) -> None:
         )
         out.print(f"{size:,} bytes")
         return
-    out.print(f"{metric.name} {metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f}, {metric.samples:,} samples)")
+    value, low, high = (figure(metric.name, part) for part in (metric.value, metric.low, metric.high))
+    out.print(f"{metric.name} {value} ({low} to {high}, {metric.samples:,} samples)")
     if result.original is not None and result.drop is not None:
-        drop = result.drop
-        out.print(f"original {result.original.value:.2f}, drop {drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})")
+        original, drop = figure(metric.name, result.original.value), result.drop
+        value, low, high = (figure(metric.name, part) for part in (drop.value, drop.low, drop.high))
+        out.print(f"original {original}, drop {value} ({low} to {high})")
     out.print(f"{size:,} bytes")
 
 
 def print_latency(found: Latency) -> None:
     """Milliseconds of the whole and of each layer, the longest first."""
-    table = Table("layer", title=f"{found.runtime}, {found.threads} threads, batch {found.batch}")
+    table = table_of("layer", title=f"{found.runtime}, {found.threads} threads, batch {found.batch}")
     for heading in ("ms", "share", "original, ms"):
         table.add_column(heading, justify="right")
     for name in sorted(found.layers, key=lambda name: -found.layers[name]):
@@ -233,17 +254,19 @@ def _timing(timing: Timing) -> str:
 def print_report(report: ExportReport) -> None:
     """What an export came to."""
     out.print(f"{report.out}: {report.before:,} → {report.after:,} bytes (predicted {report.predicted:,})")
-    name, preview, exported = report.preview.name, report.preview.value, report.exported.value
+    name = report.preview.name
+    preview, exported = (figure(name, one.value) for one in (report.preview, report.exported))
     where = "" if report.original is not None or name == WEIGHT_ERROR else " on random input"
-    out.print(
-        f"{name}{where}: preview {preview:.2f}, exported {exported:.2f}; largest difference {report.max_error:.2g}"
-    )
+    out.print(f"{name}{where}: preview {preview}, exported {exported}; largest difference {report.max_error:.2g}")
 
 
 def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:
     """What a distillation and its export came to."""
+    teacher, before, after = (
+        figure(outcome.metric, value) for value in (outcome.teacher, outcome.before, outcome.after)
+    )
     out.print(
-        f"{outcome.metric}: original {outcome.teacher:.2f}, before {outcome.before:.2f}, after {outcome.after:.2f} "
+        f"{outcome.metric}: original {teacher}, before {before}, after {after} "
         f"({outcome.epochs} epochs, {outcome.seconds:.0f} s on {outcome.device} in {outcome.precision})"
     )
     if outcome.warning:

@@ -1,8 +1,8 @@
 """A card of the summary: a caption, a large value, a line of detail, and a bar while something is going on."""
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
-from studio.gui.labels import ElidedLabel, label
+from studio.gui.labels import ElidedLabel
 from studio.progress import Progress
 
 
@@ -12,7 +12,7 @@ class Card(QFrame):
     def __init__(self, caption: str, width: int) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.caption: QLabel = label(caption, "caption")
+        self.caption = ElidedLabel(caption, "caption")
         self.value = ElidedLabel(role="value")
         self.value.setAccessibleName(caption)
         self.detail = ElidedLabel(role="detail")
@@ -29,8 +29,7 @@ class Card(QFrame):
         layout.setContentsMargins(12, 6, 12, 4)
         layout.setSpacing(2)
         self._top = QHBoxLayout()
-        self._top.addWidget(self.caption)
-        self._top.addStretch(1)
+        self._top.addWidget(self.caption, 1)
         layout.addLayout(self._top)
         for widget in (self.value, self.detail, self.progress):
             layout.addWidget(widget)

@@ -91,17 +91,19 @@ class SummaryBar(QWidget):
         now = f"{short_count(project.info.macs)} → {short_count(cost.macs)}"
         unknown = "–" if not project.info.counts_macs else short_count(project.info.macs)
         self.operations.value.setText(now if fewer else unknown)
-        self.operations.detail.setText("MACs per sample" if project.info.counts_macs else "not known")
+        self.operations.detail.setText("MACs / sample" if project.info.counts_macs else "not known")
 
     def _show_accuracy(self) -> None:
         project, preview, card = self._session.project, self._session.preview, self.accuracy
         result, status = preview.result, preview.status
-        card.caption.setText(_caption(result or preview.previous))
+        edited = project is not None and bool(project.changed_layers() or project.weights)
+        measuring = status.state is PreviewState.MEASURING
+        fit = _fit(result, measuring) if edited and result is not None else ""
+        card.caption.setText("  ·  ".join(filter(None, (_caption(result or preview.previous), fit))))
         expected = self._session.predictions.of(project) if project is not None and result is None else None
         if expected is not None and not expected.layers:
             expected = None  # the scan tells nothing of what was changed: no change is no prediction
         card.setToolTip(prediction_help(expected) if expected is not None else "")
-        measuring = status.state is PreviewState.MEASURING
         card.show_progress(measuring, status.progress)
         if status.state is PreviewState.FAILED:
             card.value.setText("not measured")
@@ -118,9 +120,8 @@ class SummaryBar(QWidget):
             card.value.setText("…" if measuring else "–")
             card.detail.setText(status.message or ("measuring" if measuring else status.state.value))
         else:
-            changed = project is not None and bool(project.changed_layers() or project.weights)
-            card.value.setText(_value(result, changed))
-            card.detail.setText(_detail(result, changed, measuring))
+            card.value.setText(_value(result, edited))
+            card.detail.setText(_detail(result, edited, measuring))
         failed = status.state is PreviewState.FAILED
         set_tone(card.value, "" if result is not None else "predicted" if expected and not failed else "stale")
         set_tone(card.detail, "bad" if failed else "")
@@ -149,6 +150,13 @@ def _caption(result: Result | None) -> str:
     return metric_name(result.metric.name) + (" (no labels)" if unlabelled else "")
 
 
+def _fit(result: Result, measuring: bool) -> str:
+    """Which fit was measured; no more while its first samples are."""
+    if result.metric.name == WEIGHT_ERROR:
+        return ""
+    return _FITS[result.fit] + (", refining …" if measuring and result.finished else "")
+
+
 def _value(result: Result, changed: bool) -> str:
     if result.original is None or not changed:
         return measurement_text(result.metric)
@@ -167,11 +175,9 @@ def _detail(result: Result, changed: bool, measuring: bool) -> str:
         parts.append(f"output SQNR {result.sqnr_db:.1f} dB")
     samples = count_text(result.metric.samples)
     if measuring and not result.finished:
-        parts.append(f"measuring … {samples} of {count_text(result.total)}")
+        parts.append(f"{samples} of {count_text(result.total)} …")
     else:
         parts.append(f"{samples} samples")
-        if changed:
-            parts.append(_FITS[result.fit] + (", refining …" if measuring else ""))
     return "  ·  ".join(parts)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyqtgraph as pg
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -30,6 +31,10 @@ _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 SELECT_FIRST = "Select a variant in the table first."
 _TITLES = ("Variant", "Made from", "Size", "Measured", "Latency")
+_NAMES = ("Variant", "Made from")
+
+#: Width of the panel in pixels from which on two names have room beside the figures.
+_WIDE = 820
 
 
 class VariantModel(QAbstractTableModel):
@@ -84,7 +89,7 @@ class VariantModel(QAbstractTableModel):
         if column == 3:
             return measurement_text(variant.result.metric) if variant.result is not None else "not measured"
         latency = self._latencies.of(variant.choice)
-        return milliseconds_text(latency.now.ms) if latency is not None else "not measured"
+        return milliseconds_text(latency.now.ms) if latency is not None else "–"
 
     def _timed(self) -> None:
         if self._rows:
@@ -144,8 +149,17 @@ class VariantsPanel(QWidget):
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(26)
         self.table.horizontalHeader().setHighlightSections(False)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header = self.table.horizontalHeader()
+        for column, title in enumerate(_TITLES):  # figures whole, names share what is left
+            named = title in _NAMES
+            mode = QHeaderView.ResizeMode.Stretch if named else QHeaderView.ResizeMode.ResizeToContents
+            header.setSectionResizeMode(column, mode)
         self.table.activated.connect(self._choose)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Leaves out what a variant was made from where the names would have no room beside it."""
+        super().resizeEvent(event)
+        self.table.setColumnHidden(_TITLES.index("Made from"), self.width() < _WIDE)
 
     def _lay_out(self) -> None:
         left = QWidget()

@@ -49,7 +49,7 @@ def test_the_table_tells_where_the_time_goes_as_long_as_it_is_that_of_now(opened
 
 def test_variants_carry_their_latency(opened):
     model = VariantModel(opened.variants, opened.latencies)
-    assert model.index(0, 4).data() == "not measured"
+    assert model.index(0, 4).data() == "–"
     opened.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
     opened.keep_variant("Half")
     opened.measure_latency()

@@ -82,7 +82,8 @@ def test_the_top_shows_original_and_current_numbers(at_work, session):
     session.edit_layers(["block2.conv1"], "Quantize", quantize=QuantizeSettings(weight_bits=4))
     summary = at_work.summary
     assert summary.accuracy.value.text() == "98.40 % → 97.60 %"
-    assert summary.accuracy.detail.text() == "−0.80 ± 0.50 points  ·  1,000 samples  ·  sequential fit"
+    assert summary.accuracy.caption.text() == "Accuracy  ·  sequential fit"
+    assert summary.accuracy.detail.text() == "−0.80 ± 0.50 points  ·  1,000 samples"
     assert "smaller" in summary.size_card.detail.text()
 
 
