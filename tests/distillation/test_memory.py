@@ -114,13 +114,31 @@ def test_a_limit_is_kept_by_parts_and_the_step_stays_the_same(
     distill(student, data, None, SETTINGS, publish=free.append)
     memory = Small(monkeypatch, 10**6, RuntimeError, always=False)
 
-    _, outcome = distill(student, data, None, SETTINGS.model_copy(update={"memory_limit": 32}), publish=within.append)
+    _, outcome = distill(student, data, None, SETTINGS.model_copy(update={"memory_limit": 48}), publish=within.append)
 
     each = max(memory.seen[2:])  # after the two measurements
     assert each < 64
     assert {point.parts for point in within} == {math.ceil(64 / each)}
     assert [point.loss for point in within] == pytest.approx([point.loss for point in free], rel=1e-4)
-    assert outcome.warning == f"Within 32 MB: the samples of a step passed in {math.ceil(64 / each)} parts."
+    assert outcome.warning == f"Within 48 MB: the samples of a step passed in {math.ceil(64 / each)} parts."
+
+
+def test_within_a_limit_nothing_passes_more_samples_at_once_than_a_step_does(
+    model: Model, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.distillation.train.MEGABYTE", 1000)
+    student, sizes, points = compress(model, SPARSE), list[int](), list[TrainingPoint]()
+    call = fx.GraphModule.__call__
+
+    def noted(graph: fx.GraphModule, *inputs: torch.Tensor) -> object:
+        sizes.append(len(inputs[0]))
+        return call(graph, *inputs)
+
+    monkeypatch.setattr(fx.GraphModule, "__call__", noted)
+    distill(student, data, None, SETTINGS.model_copy(update={"memory_limit": 48}), publish=points.append)
+
+    assert points[-1].parts > 1
+    assert max(sizes) <= math.ceil(64 / points[-1].parts)
 
 
 def test_a_limit_that_no_sample_fits_is_refused_with_the_least_there_may_be(

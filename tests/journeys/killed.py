@@ -17,6 +17,9 @@ from studio.progress import Progress, Report, silent
 #: Checkpoints that a worker writes before it dies, and the step before which a window waits to be killed.
 WRITTEN = WAITS = 5
 
+#: Milliseconds after which a window gives up that could not begin.
+PATIENCE_MS = 120_000
+
 
 def ask_for_checkpoints(window: Any) -> None:
     """Has the window's next distillation take 26 steps on 200 samples, with a checkpoint after each."""
@@ -58,27 +61,34 @@ class Waiting(InlineEngine):
 def window(folder: Path, model: str, data: str) -> None:
     """Opens a window, sets a layer to 50 % zeros, and begins a distillation that the caller ends by a signal."""
     # here, because a worker that dies needs no window
-    from PySide6.QtCore import QEventLoop
+    from PySide6.QtCore import QEventLoop, QTimer
 
     from studio.gui.app import MainThread, application
     from studio.gui.main_window import MainWindow
     from studio.gui.theme import Scheme, Theme
     from studio.recipe.settings import PruneSettings
-    from studio.session.session import Session
+    from studio.session.session import Change, Session
 
-    qt, main_thread = application(), MainThread()
+    qt, main_thread, loop, begun = application(), MainThread(), QEventLoop(), list[bool]()
     session = Session(Waiting, folder, main_thread.dispatch)
     made = MainWindow(session, Theme(qt, Scheme.LIGHT), [])
     made.show()
-    session.open_model(model, test=data, train=data)
-    loop = QEventLoop()
 
     def begin() -> None:
         session.edit_layers(["first"], "Prune", prune=PruneSettings(ratio=0.5))
         ask_for_checkpoints(made)
         made.distill.start.click()
+        loop.quit()  # nothing waited: whoever reads the output learns that it has ended
 
-    session.opening.connect(lambda opening: None if opening else main_thread.dispatch(begin))
+    def follow(_change: Change) -> None:
+        project = session.project
+        if project is not None and project.train and project.test and not begun:
+            begun.append(True)
+            main_thread.dispatch(begin)
+
+    session.changed.connect(follow)
+    session.open_model(model, test=data, train=data)
+    QTimer.singleShot(PATIENCE_MS, loop.quit)
     loop.exec()
 
 
