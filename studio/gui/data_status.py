@@ -41,7 +41,8 @@ class DataStatus(QWidget):
         lacks = project.info.lacks if project is not None else {}
         without = sentence(lacks["measure"]) if "measure" in lacks else NO_TEST
         self.test.setText(f"Measured on {_name(test)}" if test else without)
-        self.train.setText(f"Fitted and trained on {_name(train)}" if train else "No training data")
+        unused = f"Nothing is fitted to data: {lacks['fit']}" if "fit" in lacks else "No training data"
+        self.train.setText(f"Fitted and trained on {_name(train)}" if train and "fit" not in lacks else unused)
 
 
 def _name(data: DataFile) -> str:

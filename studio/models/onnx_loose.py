@@ -16,7 +16,7 @@ from torch import Tensor
 from studio.errors import ModelFileError
 from studio.models.layer import GraphWeight
 from studio.models.onnx_file import check_external
-from studio.models.onnx_places import Place, find_places, names_in, tensor_of
+from studio.models.onnx_places import Place, find_places, names_in, rows_looked_up, tensor_of
 from studio.recipe.graph_form import ENDINGS
 from studio.recipe.protobuf import field_size
 
@@ -73,7 +73,7 @@ def read_graph(content: bytes, folder: Path) -> OnnxGraph:
             if place.bias is not None:
                 tensors[f"{place.layer}.bias"] = tensor_of(place.bias)
         kinds = {place.layer: (place.kind, place.groups) for place in places}
-        return OnnxGraph(model, tensors, kinds, _held(model, places), files)
+        return OnnxGraph(model, tensors, kinds, _held(model, places), files, rows_looked_up(model))
     except _DAMAGED as error:
         raise ModelFileError("The ONNX file is damaged or not an ONNX file.") from error
 

@@ -133,6 +133,20 @@ def names_in(graph: onnx.GraphProto) -> set[str]:
     return found
 
 
+def rows_looked_up(model: onnx.ModelProto) -> dict[str, int]:
+    """By input of a graph, the rows of the smallest constant table that looks up what comes from it."""
+    graph, found = model.graph, dict[str, int]()
+    rows = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) > 1}
+    for value in graph.input:
+        reached = {value.name}
+        for node in graph.node:
+            if node.op_type == "Gather" and node.input[0] in rows and node.input[1] in reached:
+                found[value.name] = min(rows[node.input[0]], found.get(value.name, rows[node.input[0]]))
+            elif reached.intersection(node.input):
+                reached.update(node.output)
+    return found
+
+
 def set_floats(tensor: onnx.TensorProto, values: Tensor) -> None:
     """Gives a tensor other values of its own type and shape."""
     floats = values.detach().to(_DTYPES[tensor.data_type]).contiguous()

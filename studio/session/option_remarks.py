@@ -19,7 +19,9 @@ def unavailable_options(project: Project) -> Mapping[str, str]:
     if project.weights is not None:
         reasons["norm_recalibration"] = TRAINED
     if project.calibration is None:
-        return reasons | dict.fromkeys(("data_aware", *_OF_DATA), NO_DATA)
+        lack = project.info.lacks.get("fit")
+        why = NO_DATA if lack is None else f"{lack[:1].upper()}{lack[1:]}."
+        return reasons | dict.fromkeys(("data_aware", *_OF_DATA), why)
     if not project.recipe.options.data_aware:
         return reasons | dict.fromkeys(_OF_DATA, NOT_FITTED)
     return reasons

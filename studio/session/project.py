@@ -67,8 +67,8 @@ class Project:
 
     @property
     def calibration(self) -> DataFile | None:
-        """The data that methods fit to: the training data, or else the data that also measures."""
-        return self.train or self.test
+        """The data that methods fit to: the training data, or else the data that also measures; None where none can."""
+        return None if "fit" in self.info.lacks else self.train or self.test
 
     def take_test(self, data: DataFile) -> None:
         """Measures on `data` from now on."""

@@ -13,14 +13,14 @@ RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.normal(size=(6, 5)).astype(np.float32)
 
 
-def opened(folder, nodes, shape=("N", 6), constants=None, given=TensorProto.FLOAT):
-    """The model of nodes from `x` to `y`, of the same type, that hold `WEIGHT`."""
+def opened(folder, nodes, shape=("N", 6), constants=None, given=TensorProto.FLOAT, gives=None):
+    """The model of nodes from `x` to `y`, of the same type unless it is said, that hold `WEIGHT`."""
     held = {"w": WEIGHT, **(constants or {})}
     graph = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info("x", given, shape)],
-        [helper.make_tensor_value_info("y", given, None)],
+        [helper.make_tensor_value_info("y", gives or given, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -133,3 +133,23 @@ def test_an_input_without_a_batch_is_not_measured(tmp_path):
     constants = {**CONSTANTS, "zero": np.float32(0), "shape": np.array([2, 6])}
     model = opened(tmp_path, nodes, (), constants)
     assert "its input 'x' is a single value" in model.info.lacks["measure"]
+
+
+def test_an_input_that_is_looked_up_in_a_table_gets_ids_that_it_has(tmp_path):
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["e"], "words"),
+        helper.make_node("ReduceMean", ["e"], ["h"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["h", "w"], ["p"]),
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["count"]),
+        helper.make_node("Greater", ["count", "zero"], ["some"]),
+        chosen("some", "Identity", "Identity"),
+    ]
+    nodes[-1].attribute[0].g.node[0].input[0] = nodes[-1].attribute[1].g.node[0].input[0] = "p"
+    table = RANDOM.normal(size=(3, 6)).astype(np.float32)
+    constants = {**CONSTANTS, "table": table}
+    model = opened(tmp_path, nodes, ("N", "T"), constants, TensorProto.INT64, TensorProto.FLOAT)
+    assert model.info.runtime
+    assert {layer.name: layer.kind for layer in model.info.layers}["words"] == "embedding"
+    (ids,) = model.example(64)
+    assert (ids.min(), ids.max()) == (0, 2)
