@@ -25,7 +25,7 @@ class PreviewState(StrEnum):
     """What the shown result is worth."""
 
     EMPTY = "nothing measured yet"
-    HELD = "measured once you let go: the training goes first"
+    HELD = "measured once you let go"
     MEASURING = "measuring"
     MEASURED = "measured"
     FAILED = "failed"
