@@ -90,20 +90,21 @@ def fit_to_grid(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = N
     Returns:
         The integers, int8 ``[out, n]``, and the grid that they belong to.
     """
-    best, start = quantize(W, H, grid, keep), grid.scale
+    order = None if H is None else _Order.by_power(W, H)
+    best, start = _rounded(W, H, grid, keep, order), grid.scale
     if H is None:
         return best, grid
     least = _errors(W, H, best, grid)
     for share in () if grid.scale.dim() else _SHARES_OF_ONE:
         tried = replace(grid, scale=start * share)
-        integers = quantize(W, H, tried, keep)
+        integers = _rounded(W, H, tried, keep, order)
         error = _errors(W, H, integers, tried)
         if error < least:
             best, grid, least = integers, tried, error
     for _ in range(_TURNS):
         levels = grid.levels(best).reshape(W.shape)
         fitted = replace(grid, scale=fitted_scale(W, H, levels, grid.scale, grid.block_size))
-        renewed = quantize(W, H, fitted, keep)
+        renewed = _rounded(W, H, fitted, keep, order)
         for integers in (best, renewed):
             error = _errors(W, H, integers, fitted)
             better = error < least
@@ -139,24 +140,57 @@ def quantize(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None = None
     Returns:
         The integers, int8 ``[out, n]``.
     """
+    return _rounded(W, H, grid, keep, None if H is None else _Order.by_power(W, H))
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """The columns of a weight in the order in which they are rounded, whatever the grid.
+
+    Attributes:
+        index: of the columns, of the shape of W.
+        W: in that order.
+        factor: `inverse_factor` of the damped second moment in that order.
+    """
+
+    index: Tensor
+    W: Tensor
+    factor: Tensor
+
+    @classmethod
+    def by_power(cls, W: Tensor, H: Tensor) -> "_Order":
+        """The columns with most input power first."""
+        order = H.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
+        index = order[:, None].expand_as(W)
+        ordered = H.gather(-2, order[..., None].expand_as(H)).gather(-1, order[:, None].expand_as(H))
+        return cls(index, W.gather(-1, index), inverse_factor(damped(ordered)))
+
+    def columns(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Values of the shape of W, column by column ``[groups, rows]``."""
+        return values.gather(-1, self.index).movedim(-1, 0).contiguous().unbind()
+
+    def back(self, values: Tensor) -> Tensor:
+        """Values in this order as they were."""
+        return torch.empty_like(values).scatter_(-1, self.index, values)
+
+
+def _rounded(W: Tensor, H: Tensor | None, grid: Grid, keep: Tensor | None, order: _Order | None) -> Tensor:
     groups, rows, columns = W.shape
     steps = grid.steps(groups * rows, columns).reshape(W.shape)
     low, high = (bound.reshape(W.shape) for bound in grid.bounds(groups * rows, columns))
-    kept = torch.ones_like(W, dtype=torch.bool) if keep is None else keep
-    nearest = (W / steps).round().clamp(low, high) * kept
-    if H is None:
+    nearest = (W / steps).round().clamp(low, high)
+    if keep is not None:
+        nearest = nearest * keep
+    if H is None or order is None:
         return _stored(nearest, grid)
-    order = H.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
-    index = order[:, None].expand_as(W)
-    ordered = [values.gather(-1, index) for values in (steps, low, high, kept)]
+    step, smallest, largest = map(order.columns, (steps, low, high))
+    stays = order.columns(keep) if keep is not None else None
 
     def allow(column: Tensor, i: int) -> Tensor:
-        step, smallest, largest, stays = (values[..., i] for values in ordered)
-        return (column / step).round().clamp(smallest, largest) * step * stays
+        value = (column / step[i]).round_().clamp_(smallest[i], largest[i]).mul_(step[i])
+        return value if stays is None else value.mul_(stays[i])
 
-    ordered_H = H.gather(-2, order[..., None].expand_as(H)).gather(-1, order[:, None].expand_as(H))
-    swept = sweep(W.gather(-1, index), inverse_factor(damped(ordered_H)), allow)
-    fed_back = (torch.empty_like(W).scatter_(-1, index, swept) / steps).round()
+    fed_back = (order.back(sweep(order.W, order.factor, allow)) / steps).round()
     better = row_errors(W - fed_back * steps, H) < row_errors(W - nearest * steps, H)
     return _stored(torch.where(better[..., None], fed_back, nearest), grid)
 

@@ -61,20 +61,21 @@ def sweep(W: Tensor, U: Tensor, allow: Callable[[Tensor, int], Tensor]) -> Tenso
         U: `inverse_factor` of the damped H.
         allow: given column values ``[groups, rows]`` and the column's index, the allowed values nearest to them.
     """
-    W, allowed = W.clone(), torch.empty_like(W)
+    W, allowed = W.clone(), list[Tensor]()
     columns = W.shape[-1]
     for start in range(0, columns, _BLOCK):
         stop = min(start + _BLOCK, columns)
         block = W[..., start:stop].mT.contiguous()  # [groups, columns, rows]: a column lies together
-        factor = U[:, start:stop, start:stop]
-        errors = torch.empty_like(block)
-        for i in range(stop - start):
-            value = allow(block[:, i], start + i)
-            allowed[..., start + i] = value
-            errors[:, i] = (block[:, i] - value) / factor[:, i, i, None]
-            block[:, i + 1 :] -= factor[:, i, i + 1 :, None] * errors[:, i, None]
-        W[..., stop:] -= errors.mT @ U[:, start:stop, stop:]
-    return allowed
+        factor = U[:, start:stop, start:stop, None]
+        errors = list[Tensor]()
+        for i, column in enumerate(block.unbind(1)):
+            value = allow(column, start + i)
+            error = (column - value).div_(factor[:, i, i])
+            block[:, i + 1 :].addcmul_(factor[:, i, i + 1 :], error[:, None], value=-1)
+            allowed.append(value)
+            errors.append(error)
+        W[..., stop:] -= torch.stack(errors, -1) @ U[:, start:stop, stop:]
+    return torch.stack(allowed, -1)
 
 
 def solve_kept(W: Tensor, H: Tensor, start: Tensor, keep: Tensor, steps: int = 50, tolerance: float = 1e-3) -> Tensor:

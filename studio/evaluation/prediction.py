@@ -1,8 +1,9 @@
 """What a recipe will probably cost, told from a scan before anything is measured: never a measurement.
 
-Every layer's drop is read from its own curves, straight between two points; methods of a layer and layers of a model
-are added up, as if none minded what the others lose. Channels count once, at the first changed layer of those that lose
-them together. That holds for small drops and errs for large ones.
+Every layer's drop is read from its own curves, straight between two points. What stands there is not the drop of that
+point alone, which few samples tell roughly, but the one that the whole scan expects of its distortion. Methods of a
+layer and layers of a model are added up, as if none minded what the others lose. Channels count once, at the first
+changed layer of those that lose them together. That holds for small drops and errs for large ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from math import hypot
 
 import numpy as np
 
+from studio.evaluation.expected_drop import ExpectedDrop
 from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.evaluation.strength import HARMLESS, strength, strength_in
 from studio.models.layer import Layer
@@ -65,7 +67,8 @@ class Curves:
         by_curve: dict[tuple[str, str], list[ScanPoint]] = {}
         for point in scan.points:
             by_curve.setdefault((point.layer, point.method), []).append(point)
-        self._curves = {key: _Curve(key[1], points) for key, points in by_curve.items() if key[1] in HARMLESS}
+        expected = ExpectedDrop(scan.points)
+        self._curves = {key: _Curve(key[1], points, expected) for key, points in by_curve.items() if key[1] in HARMLESS}
         self._known: dict[tuple[str, LayerSettings, Factorization | None], Estimate | str] = {}
 
     def predict(
@@ -126,16 +129,11 @@ def _once_a_group(
 class _Curve:
     """Drops along the strength of one method, from where it is harmless."""
 
-    def __init__(self, method: str, points: Sequence[ScanPoint]) -> None:
-        known = sorted((strength(method, point.settings) or 0.0, point.drop, _half(point)) for point in points)
-        rows = np.array([(HARMLESS[method], 0.0, 0.0), *known])
-        self._places, self._drops, self._halves = rows.T
+    def __init__(self, method: str, points: Sequence[ScanPoint], expected: ExpectedDrop) -> None:
+        told = {strength(method, point.settings) or 0.0: point.distortion for point in points}
+        known = [(place, expected(told[place]), expected.spread(told[place])) for place in sorted(told)]
+        self._places, self._drops, self._halves = np.array([(HARMLESS[method], 0.0, 0.0), *known]).T
 
     def at(self, place: float) -> Estimate:
         drop, half = (float(np.interp(place, self._places, values)) for values in (self._drops, self._halves))
         return Estimate(drop, half, bool(place > self._places[-1]))
-
-
-def _half(point: ScanPoint) -> float:
-    half = (point.drop_high - point.drop_low) / 2
-    return half if np.isfinite(half) else 0.0

@@ -2,7 +2,8 @@
 
 Settings are ranked by the distortion of the model's outputs, which a search adds up and reads drops from. Every sample
 tells of it, while only the few that flip tell of a drop: distortions of a hundred samples rank settings whose drops a
-thousand samples do not tell apart. So a candidate has its place early, and its drop is known roughly.
+thousand samples do not tell apart. So a candidate has its place early, and its drop is known roughly; what a distortion
+costs is told by the drops of all candidates together (`studio.evaluation.expected_drop`).
 """
 
 import math
@@ -15,7 +16,7 @@ from studio.evaluation.result import Result
 PLACED = 0.3
 
 #: A share metric's drop is known well enough when half its interval is narrower than this many points …
-NARROW = 2.0
+NARROW = 4.0
 
 #: … or than this share of the drop itself: how bad a hopeless setting is matters to nobody.
 RELATIVE = 0.3

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from studio.evaluation.expected_drop import ExpectedDrop
 from studio.evaluation.result import Measurement, Result, distortion_of, drop_of
 from studio.progress import Progress, Report
 from studio.recipe.recipe import Recipe
-from studio.search.expect import ExpectedDrop
 from studio.search.outcome import FrontierPoint, Kind
 from studio.search.problem import Problem
 

@@ -10,9 +10,9 @@ from functools import reduce
 from math import exp, log
 
 from studio.errors import SearchError
+from studio.evaluation.expected_drop import ExpectedDrop
 from studio.evaluation.sensitivity import Scan
 from studio.progress import Report, silent
-from studio.search.expect import ExpectedDrop
 from studio.search.model import AdditiveModel, Solution
 from studio.search.outcome import Decided, FrontierPoint, SearchOutcome, better, decided_by
 from studio.search.points import Measure, Points

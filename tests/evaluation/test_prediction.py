@@ -22,7 +22,7 @@ def zeros(ratio: float) -> LayerSettings:
 def point(layer: str, method: str, settings: LayerSettings, drop: float, half: float) -> ScanPoint:
     return ScanPoint(
         layer=layer, method=method, setting="", settings=settings, bytes=400, macs=768, metric="top1", value=90 - drop,
-        low=80.0, high=99.0, samples=128, drop=drop, drop_low=drop - half, drop_high=drop + half, distortion=0.01,
+        low=80.0, high=99.0, samples=128, drop=drop, drop_low=drop - half, drop_high=drop + half, distortion=drop / 100,
     )  # fmt: skip
 
 
@@ -87,6 +87,16 @@ def test_channels_count_once_for_all_layers_that_lose_them(curves: Curves):
     assert found.layers.keys() == {"b"}
     assert close(found.whole, 3.0 + 4.0, (0.6**2 + 1.0**2) ** 0.5)
     assert close(curves.predict(layers, {"a": half}, {}).whole, 3.0, 0.6)
+
+
+def test_drops_that_chance_has_put_in_the_wrong_order_are_pooled_by_their_distortion():
+    points = (
+        point("a", "prune", zeros(0.3), 2.0, 0.6).model_copy(update={"distortion": 0.01}),
+        point("a", "prune", zeros(0.5), 1.0, 0.8).model_copy(update={"distortion": 0.02}),
+    )
+    curves = Curves(Scan(key="k", points=points))
+    for ratio in (0.3, 0.5):  # of 128 samples each: their mean, with half of the root of 0.6² + 0.8²
+        assert close(curves.predict(LAYERS, {"a": zeros(ratio)}, {}).whole, 1.5, 0.5)
 
 
 def test_what_the_scan_does_not_know_is_named(curves: Curves):

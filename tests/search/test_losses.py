@@ -4,10 +4,10 @@ from math import sqrt
 
 import pytest
 
+from studio.evaluation.expected_drop import ExpectedDrop
 from studio.evaluation.sensitivity import Scan
 from studio.models.layer import Layer, ModelInfo
 from studio.recipe.settings import ChannelSettings, LayerSettings, QuantizeSettings, RankSettings
-from studio.search.expect import ExpectedDrop
 from studio.search.losses import USELESS, LayerLoss
 from studio.search.options import options_of, spent_by
 from studio.search.target import METERS
