@@ -230,11 +230,11 @@ def _run_once(path: Path, graph: fx.GraphModule, inputs: tuple[TensorSpec, ...])
     Raises:
         ModelFileError: it ran with none.
     """
-    free = any(size is None for spec in inputs for size in spec.shape[1:])
+    free, failures = any(size is None for spec in inputs for size in spec.shape[1:]), list[Exception]()
     for size in _SIZES if free else _SIZES[:1]:
         try:
             return layer_table(graph, example_inputs(graph, inputs, 1, size)), size
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            failure = error
-    reason = str(failure).strip().split("\n")[0]
-    raise ModelFileError(f"{path.name}: the model does not run on random input: {reason}") from failure
+            failures.append(error)
+    reason = str(failures[0]).strip().split("\n")[0]  # others may only say that the size does not fit
+    raise ModelFileError(f"{path.name}: the model does not run on random input: {reason}") from failures[0]

@@ -32,7 +32,9 @@ def expand(x: Tensor, shape: Sequence[int]) -> Tensor:
 def flatten(x: Tensor, axis: int) -> Tensor:
     """A matrix of the dimensions before and from `axis` on (ONNX ``Flatten``)."""
     axis = axis % x.dim() if axis < 0 else axis
-    return x.reshape(1, -1) if axis == 0 else x.flatten(axis).flatten(0, axis - 1)
+    if axis in (0, x.dim()):
+        return x.reshape(1, -1) if axis == 0 else x.reshape(-1, 1)
+    return x.flatten(axis).flatten(0, axis - 1)
 
 
 def squeeze(x: Tensor, axes: Sequence[int] | None) -> Tensor:

@@ -61,6 +61,7 @@ CASES = [
     ("gelu", "Gelu", ROWS, [], {}),
     ("gelu by tanh", "Gelu", ROWS, [], {"approximate": "tanh"}),
     ("softmax", "Softmax", IMAGE, [], {"axis": 1}),
+    ("flatten, all in front", "Flatten", ROWS, [], {"axis": 2}),
     ("log softmax", "LogSoftmax", ROWS, [], {}),
     ("clip", "Clip", ROWS, [np.float32(-0.5), np.float32(0.5)], {}),
     ("max pool", "MaxPool", IMAGE, [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
