@@ -21,7 +21,8 @@ _MARGIN = 0.06
 #: The same of a metric that has no percents, of which it is not known how large its values are.
 _LEAST_RISE = 1e-6
 
-#: Changes this many times as deep as the deepest that was measured are out of the picture: they would flatten it.
+#: Changes this many times as deep as the deepest that was measured are out of the picture: they would flatten it. Of
+#: recipes for all layers alike the best one counts.
 _DEEPEST = 1.3
 
 #: The same before anything was measured, in points.
@@ -86,7 +87,8 @@ class FrontierPlot:
         self.empty.setVisible(not points)
         self._plot.item.setVisible(bool(points))
         metric = metric_of(points)
-        deep = [drop_of(point) for point in points if point.is_measured] or [_DEEPEST_EXPECTED]
+        found, alike = ([p for p in points if p.is_measured and p.kind == kind] for kind in ("search", "uniform"))
+        deep = [drop_of(point) for point in (*found, *sorted(alike, key=drop_of)[:1])] or [_DEEPEST_EXPECTED]
         deepest = _DEEPEST * max(_LEAST_HEIGHT if in_points(metric) else _LEAST_RISE, *deep)
         shown = [point for point in points if drop_of(point) < deepest]
         self._plot.title("left", change_title(metric))

@@ -13,7 +13,7 @@ from studio.gui.main_window import MainWindow
 from studio.gui.search_dialog import SearchDialog
 from studio.gui.settings_panel import SettingsPanel
 from studio.recipe.recipe import Recipe
-from studio.recipe.settings import QuantizeSettings
+from studio.recipe.settings import LayerSettings, QuantizeSettings
 from studio.search.outcome import FrontierPoint
 from studio.search.target import Target
 
@@ -62,6 +62,18 @@ def test_expected_and_measured_points_are_drawn_apart(dialog):
     assert texts[2] == "16.0 kB   expected about −0.1"
     assert dialog.found.item(2).font().italic()
     assert not dialog.found.item(1).font().italic()
+
+
+def test_a_hopeless_recipe_for_all_layers_alike_does_not_flatten_the_frontier(theme):
+    def alike(drop: float) -> FrontierPoint:
+        value = [Measurement("top1", one, one - 0.5, one + 0.5, 64) for one in (90 - drop, drop)]
+        recipe = Recipe(default=LayerSettings(quantize=QuantizeSettings(weight_bits=8 if drop < 9 else 4)))
+        return FrontierPoint("uniform", "", recipe, 8000, 900, 0.25, 0.01, None, *value)
+
+    plot = FrontierPlot(theme, lambda _point: None)
+    plot.show([alike(48.0), alike(2.0)], None)
+    assert list(plot.uniform.getData()[1]) == [-2.0]
+    assert plot._plot.item.viewRange()[1] == pytest.approx([-2.6, 0.78])
 
 
 def test_a_search_for_less_arithmetic_is_drawn_along_the_operations(dialog):
