@@ -10,7 +10,11 @@ from studio.analysis.views import Array, WeightView
 
 
 def weight_view(
-    original: Tensor, compressed: Tensor | None, moment: Tensor | None = None, bins: int = 201
+    original: Tensor,
+    compressed: Tensor | None,
+    moment: Tensor | None = None,
+    leverage: Tensor | None = None,
+    bins: int = 201,
 ) -> WeightView:
     """The weights of a layer before and after, over the same bins.
 
@@ -21,8 +25,10 @@ def weight_view(
         original: weight matrix ``[out, in]``.
         compressed: the same matrix as the compressed layer computes with it, None when the layer is unchanged.
         moment: second moment of the layer's inputs, see `output_error`; None when nothing is known of them.
+        leverage: what the model's outputs feel of each channel ``[out]``, see `model_error`; None when not known.
         bins: number of bins.
     """
+    learnt = None if compressed is None or moment is None else (compressed, moment)
     before = _values(original)
     after = None if compressed is None else _values(compressed)
     edges = _edges(before if after is None else np.concatenate([before, after]), bins)
@@ -37,7 +43,8 @@ def weight_view(
         low=float(before.min()) if before.size else 0.0,
         high=float(before.max()) if before.size else 0.0,
         sqnr_db=None if after is None else sqnr_db(before, after),
-        output_error=None if compressed is None or moment is None else output_error(original, compressed, moment),
+        output_error=None if learnt is None else output_error(original, *learnt),
+        model_error=None if learnt is None or leverage is None else model_error(original, *learnt, leverage),
     )
 
 
@@ -58,17 +65,29 @@ def output_error(original: Tensor, compressed: Tensor, moment: Tensor) -> float:
         moment: ``E[x xᵀ]`` of the layer's inputs ``[in, in]``, or ``[groups, in, in]`` for grouped convolutions;
             centred where the layer's bias makes up for a shifted mean.
     """
-    second = moment.double().reshape(-1, *moment.shape[-2:])
-    signal, noise = (_energy(weight, second) for weight in (original, original - compressed))
+    signal, noise = (float(_energy(weight, moment).sum()) for weight in (original, original - compressed))
     if noise <= 0:
         return 0.0
     return math.sqrt(noise / signal) if signal > 0 else math.inf
 
 
-def _energy(weight: Tensor, second: Tensor) -> float:
-    """``tr(W H Wᵀ)`` over all groups; ``second``: ``[groups, in, in]``."""
+def model_error(original: Tensor, compressed: Tensor, moment: Tensor, leverage: Tensor) -> float:
+    """How far the model's outputs will be off, relative to them: a forecast, see `studio.analysis.leverage`.
+
+    Args:
+        original: ``[out, in]``.
+        compressed: ``[out, in]``.
+        moment: as of `output_error`.
+        leverage: of the layer's channels, ``[out]``.
+    """
+    return math.sqrt(max(0.0, float(_energy(original - compressed, moment) @ leverage)))
+
+
+def _energy(weight: Tensor, moment: Tensor) -> Tensor:
+    """The diagonal of ``W H Wᵀ``, ``[out]``; over all groups where H is ``[groups, in, in]``."""
+    second = moment.double().reshape(-1, *moment.shape[-2:])
     rows = weight.detach().double().reshape(len(second), -1, second.shape[-1])
-    return float(((rows @ second) * rows).sum())
+    return ((rows @ second) * rows).sum(-1).flatten()
 
 
 def _values(weight: Tensor) -> Array:

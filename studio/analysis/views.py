@@ -21,6 +21,8 @@ class WeightView:
         sqnr_db: ``10·log10(Σw² / Σ(w − ŵ)²)`` in dB, None when the layer is unchanged, infinite when equal.
         output_error: relative error of the layer's outputs ``‖(W − Ŵ)X‖ / ‖WX‖`` on calibration inputs, None when
             the layer is unchanged or there is no calibration.
+        model_error: the same of the model's outputs as it is expected with this layer alone changed: a forecast, None
+            where that is not known.
     """
 
     edges: Array
@@ -33,6 +35,7 @@ class WeightView:
     high: float
     sqnr_db: float | None
     output_error: float | None
+    model_error: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from studio.engine.datasets import Datasets
 from studio.engine.door import Publish, unpublished
 from studio.engine.exporting import answer_export, check_export
 from studio.engine.kept_scan import KeptScan
+from studio.engine.leverages import Leverages
 from studio.engine.looking import answer_looking
 from studio.engine.memory import Memory
 from studio.engine.requests import (
@@ -106,6 +107,7 @@ class Workspace:
         self._replays = Memory(3)
         self._calibrations = Memory(2)
         self._gradients = ChannelGradients()
+        self._leverages = Leverages()
         self._files = Memory(2)
         # a sequential fit takes long: kept apart, it does not hold up the layer fit that the window looks at
         self._compressed = {"layer": Memory(3), "sequential": Memory(2)}
@@ -164,7 +166,9 @@ class Workspace:
         if compressed.graph.get_submodule(request.layer) is model.module(request.layer):
             return weight_view(original, None)
         after = compressed.effective_weight(request.layer).reshape(original.shape)
-        return weight_view(original, after, self._moment(source, model, request.layer))
+        leverage = self._leverages.of(source, model, self._dataset)
+        felt = None if leverage is None else leverage.channels.get(request.layer)
+        return weight_view(original, after, self._moment(source, model, request.layer), felt)
 
     @_answer.register
     def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:

@@ -88,6 +88,8 @@ def statistics_text(view: WeightView) -> str:
         parts.append("SQNR ∞" if np.isinf(view.sqnr_db) else f"SQNR {view.sqnr_db:.1f} dB")
     if view.output_error is not None:
         parts.append(f"output error {percent_text(view.output_error)}")
+    if view.model_error is not None:
+        parts.append(f"of the model about {percent_text(view.model_error)} (expected)")
     if view.zeros > 0:
         parts.append(f"{percent_text(view.zeros)} zeros")
     parts += [f"mean {view.mean:.2g}", f"σ {view.std:.2g}", f"range {view.low:.2g} … {view.high:.2g}"]

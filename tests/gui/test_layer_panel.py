@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log10
 
 import numpy as np
@@ -9,7 +10,9 @@ from studio.gui.layer_panel import LayerPanel
 from studio.gui.plots import bar_length, log_count_ticks, log_counts, log_ticks
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import rank_text
+from studio.gui.weights_panel import statistics_text
 from studio.recipe.settings import QuantizeSettings, RankSettings
+from tests.gui.conftest import weight_view
 
 
 @pytest.fixture
@@ -108,6 +111,14 @@ def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel,
     assert engine.asked[-1].reach == 1.0
     assert panel.spectrum.values.getOriginalDataset()[0][-1] == 16
     assert not panel.spectrum.all_values.isVisible()
+
+
+def test_what_the_models_outputs_will_feel_is_told_as_an_expectation():
+    told = statistics_text(replace(weight_view(True), model_error=0.012))
+    assert told.startswith(
+        "SQNR 21.4 dB  ·  output error 8.3 %  ·  of the model about 1.2 % (expected)  ·  50.0 % zeros"
+    )
+    assert "expected" not in statistics_text(weight_view(True))
 
 
 def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
