@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from studio.analysis.views import Spectrum, WeightView
 from studio.distillation.copy_settings import CopySize
@@ -41,11 +42,13 @@ from studio.evaluation.result import Measurement, Result
 from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.export.latency import Latency, Ratio, Timing
 from studio.export.report import ExportReport
+from studio.gui.main_window import MainWindow
 from studio.gui.theme import Scheme, Theme
 from studio.models.layer import METHODS, OK, Layer, ModelInfo, Share, TensorSpec
 from studio.progress import silent
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings, QuantizeSettings, RankSettings
+from studio.resources import Sample
 from studio.search.outcome import FrontierPoint, SearchOutcome
 from studio.session.session import Session
 
@@ -344,3 +347,22 @@ def no_leftovers(qapp: QApplication) -> None:
 def theme(qapp: QApplication) -> Theme:
     """Light colours."""
     return Theme(qapp, Scheme.LIGHT)
+
+
+@pytest.fixture
+def window(session: Session, theme: Theme, qtbot: QtBot, digits: Sample) -> MainWindow:
+    """The whole window over `session`, on its start page."""
+    made = MainWindow(session, theme, [digits])
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def with_files(session: Session, tmp_path: Path) -> Session:
+    """A session with an open model whose data are files that exist."""
+    test, train = (tmp_path / f"{name}.data.yaml" for name in ("test", "train"))
+    for file in (test, train):
+        file.touch()
+    session.open_model("/models/digits.onnx", test=str(test), train=str(train))
+    return session

@@ -1,22 +1,13 @@
 import pytest
 
 from studio.evaluation.ladder import RUNGS
-from studio.gui.main_window import MainWindow
 from studio.recipe.settings import PruneSettings
 
 
 @pytest.fixture
-def window(session, theme, qtbot, digits):
-    made = MainWindow(session, theme, [digits])
-    qtbot.addWidget(made)
-    made.show()
+def panel(window, session):
     session.open_model("/models/digits.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
-    made.tabs.setCurrentWidget(made.distill)
-    return made
-
-
-@pytest.fixture
-def panel(window):
+    window.tabs.setCurrentWidget(window.distill)
     return window.distill.ladder
 
 

@@ -12,20 +12,11 @@ from studio.evaluation.sensitivity import Scan
 from studio.gui.app import MainThread
 from studio.gui.commands import NO_MODEL
 from studio.gui.export_report import ExportReportDialog
-from studio.gui.main_window import MainWindow
 from studio.gui.palette import CommandPalette
 from studio.gui.theme import DARK
 from studio.progress import Cancelled
 from studio.recipe.settings import PruneSettings, QuantizeSettings
 from tests.gui.conftest import scan_points
-
-
-@pytest.fixture
-def window(session, theme, qtbot, digits):
-    made = MainWindow(session, theme, [digits])
-    qtbot.addWidget(made)
-    made.show()
-    return made
 
 
 @pytest.fixture

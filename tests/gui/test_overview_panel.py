@@ -4,17 +4,8 @@ import pytest
 
 from studio.engine.requests import FindHarmless, ScanLayers
 from studio.evaluation.candidates import METHODS
-from studio.gui.main_window import MainWindow
 from studio.gui.overview_panel import refused_text
 from tests.gui.conftest import TINY
-
-
-@pytest.fixture
-def window(session, theme, qtbot, digits):
-    made = MainWindow(session, theme, [digits])
-    qtbot.addWidget(made)
-    made.show()
-    return made
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from studio.engine.requests import Preview
-from studio.gui.main_window import MainWindow
 from studio.models.layer import ABILITIES
 from studio.recipe.settings import QuantizeSettings
 from tests.gui import conftest
@@ -14,34 +13,31 @@ REASON = "it runs in ONNX Runtime alone: the ONNX operator If (node 'gate') is n
 
 
 @pytest.fixture
-def window(session, theme, qtbot, digits, monkeypatch):
+def opened(window, session, monkeypatch):
     plain = conftest.model_info()
     lacks = {ability: REASON for ability in ABILITIES if ability != "measure"}
     monkeypatch.setattr(
         conftest, "model_info", lambda path=plain.path: replace(plain, path=path, runtime=True, lacks=lacks)
     )
-    made = MainWindow(session, theme, [digits])
-    qtbot.addWidget(made)
-    made.show()
     session.open_model("/models/gated.onnx", test="digits_test.data.yaml")
-    return made
+    return window
 
 
-def test_its_accuracy_is_measured_and_its_operations_are_not_known(window, session, engine):
+def test_its_accuracy_is_measured_and_its_operations_are_not_known(opened, session, engine):
     session.edit_layers(["head"], "8 bits", quantize=QuantizeSettings(weight_bits=8))
     asked = [request for request in engine.asked if isinstance(request, Preview)]
     assert asked[-1].data == "digits_test.data.yaml"
     assert asked[-1].source.calibration is None
     assert {request.source.recipe.options.fit for request in asked} == {"layer"}
-    bar = window.summary
+    bar = opened.summary
     assert bar.accuracy.value.text().startswith("98.40 %")
     assert (bar.operations.value.text(), bar.operations.detail.text()) == ("–", "not known")
 
 
-def test_what_cannot_be_done_says_why(window):
-    actions = window.actions_table.by_name
+def test_what_cannot_be_done_says_why(opened):
+    actions = opened.actions_table.by_name
     for name in ("search", "latency", "train_data"):
         assert not actions[name].isEnabled()
         assert "It runs in ONNX Runtime alone" in actions[name].toolTip()
     assert actions["export"].isEnabled()
-    assert window.data.train.text() == f"Nothing is fitted to data: {REASON}"
+    assert opened.data.train.text() == f"Nothing is fitted to data: {REASON}"

@@ -19,15 +19,6 @@ from studio.search.target import Target
 
 
 @pytest.fixture
-def with_files(session, tmp_path):
-    test, train = (tmp_path / f"{name}.data.yaml" for name in ("test", "train"))
-    for file in (test, train):
-        file.touch()
-    session.open_model("/models/digits.onnx", test=str(test), train=str(train))
-    return session
-
-
-@pytest.fixture
 def dialog(with_files, theme, qtbot):
     made = SearchDialog(with_files, theme)
     qtbot.addWidget(made)

@@ -13,15 +13,6 @@ from tests.gui.conftest import scan_point, scan_points
 
 
 @pytest.fixture
-def with_files(session, tmp_path):
-    test, train = (tmp_path / f"{name}.data.yaml" for name in ("test", "train"))
-    for file in (test, train):
-        file.touch()
-    session.open_model("/models/digits.onnx", test=str(test), train=str(train))
-    return session
-
-
-@pytest.fixture
 def selection():
     return Selection()
 

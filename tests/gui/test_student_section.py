@@ -3,23 +3,14 @@ from pathlib import Path
 import pytest
 
 from studio.engine.requests import Distill, MakeCopy, OpenModel, PredictCopy
-from studio.gui.main_window import MainWindow
 from studio.gui.student_section import COMPRESSED, COPY, FILE
 
 
 @pytest.fixture
-def window(session, theme, qtbot, digits):
-    made = MainWindow(session, theme, [digits])
-    qtbot.addWidget(made)
-    made.show()
+def section(window, session):
     session.open_model("/models/digits.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
-    made.tabs.setCurrentWidget(made.distill)
-    made.distill.pages.setCurrentIndex(1)
-    return made
-
-
-@pytest.fixture
-def section(window):
+    window.tabs.setCurrentWidget(window.distill)
+    window.distill.pages.setCurrentIndex(1)
     return window.distill.student
 
 

@@ -1,36 +1,19 @@
 """Weights that come alone: dropped on the window, opened with a network, refused, and opened again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QApplication, QFileDialog, QPushButton
+from PySide6.QtWidgets import QFileDialog, QPushButton
 from pytestqt.qtbot import QtBot
 
-from studio.engine.inline import InlineEngine
-from studio.gui.app import MainThread
 from studio.gui.main_window import MainWindow
-from studio.gui.theme import Scheme, Theme
 from studio.models.open import open_model
 from studio.resources import Sample
-from studio.session.session import Session
 
 LONG = 60_000
-
-
-@pytest.fixture
-def window(qapp: QApplication, qtbot: QtBot, tmp_path: Path, digits: Sample) -> Iterator[MainWindow]:
-    main_thread = MainThread()
-    session = Session(InlineEngine, tmp_path / "studio", main_thread.dispatch)
-    made = MainWindow(session, Theme(qapp, Scheme.LIGHT), [digits])
-    made.main_thread = main_thread  # type: ignore[attr-defined]
-    qtbot.addWidget(made)
-    made.show()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A new user's model and folder of images: dropped on the window, they are measured with no word typed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,32 +7,17 @@ import pytest
 from PIL import Image
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from studio.engine.inline import InlineEngine
 from studio.evaluation.description import load_description
-from studio.gui.app import MainThread
 from studio.gui.data_wizard import MEASURING, DataWizard
 from studio.gui.main_window import MainWindow
-from studio.gui.theme import Scheme, Theme
 from studio.resources import Sample
 from studio.session.preview import PreviewState
 from studio.session.session import Session
 
 LONG = 120_000
-
-
-@pytest.fixture
-def window(qapp: QApplication, qtbot: QtBot, tmp_path: Path, digits: Sample) -> Iterator[MainWindow]:
-    main_thread = MainThread()
-    session = Session(InlineEngine, tmp_path / "studio", main_thread.dispatch)
-    made = MainWindow(session, Theme(qapp, Scheme.LIGHT), [digits])
-    made.main_thread = main_thread  # type: ignore[attr-defined]
-    qtbot.addWidget(made)
-    made.show()
-    yield made
-    made.close()
 
 
 @pytest.fixture

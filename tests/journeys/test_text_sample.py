@@ -1,35 +1,17 @@
 """The built-in transformer in the window: its metric is a perplexity, which a compressed layer raises."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from studio.engine.inline import InlineEngine
-from studio.gui.app import MainThread
 from studio.gui.main_window import MainWindow
-from studio.gui.theme import Scheme, Theme
 from studio.recipe.settings import QuantizeSettings
-from studio.resources import Sample, samples
+from studio.resources import Sample
 from studio.session.preview import PreviewState
-from studio.session.session import Session
 
 LONG = 120_000
-
-
-@pytest.fixture
-def window(qapp: QApplication, qtbot: QtBot, tmp_path: Path) -> Iterator[MainWindow]:
-    main_thread = MainThread()
-    session = Session(InlineEngine, tmp_path / "studio", main_thread.dispatch)
-    made = MainWindow(session, Theme(qapp, Scheme.LIGHT), list(samples().values()))
-    made.main_thread = main_thread  # type: ignore[attr-defined]
-    qtbot.addWidget(made)
-    made.show()
-    yield made
-    made.close()
 
 
 @pytest.fixture
