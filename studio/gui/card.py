@@ -35,7 +35,8 @@ class Card(QFrame):
             layout.addWidget(widget)
 
     def beside_caption(self, widget: QWidget) -> None:
-        """Places a small widget at the right of the caption."""
+        """Places a small widget at the right of the caption, which stays whole."""
+        self.caption.setMinimumWidth(self.caption.sizeHint().width())
         self._top.addWidget(widget)
 
     def show_progress(self, going_on: bool, progress: Progress | None) -> None:

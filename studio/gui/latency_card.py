@@ -10,7 +10,7 @@ from studio.export.latency import Latency, LatencySettings
 from studio.gui.card import Card
 from studio.gui.fields import field_specs
 from studio.gui.labels import label, set_tone
-from studio.gui.text import bytes_text, faster_text, milliseconds_text, sentence, timing_text
+from studio.gui.text import bytes_text, faster_text, milliseconds_text, one_unit, sentence, timing_text
 from studio.session.session import Session
 
 #: Fields of the dialog in order, and what they are called there.
@@ -118,8 +118,7 @@ def _value(found: Latency) -> str:
     before, after = milliseconds_text(found.original.ms), milliseconds_text(found.now.ms)
     if found.now == found.original:
         return after
-    unit = after.split()[1]
-    return f"{before.removesuffix(f' {unit}')} → {after}"
+    return one_unit(before, after)
 
 
 def _conditions(found: Latency) -> str:

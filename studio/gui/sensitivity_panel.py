@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from studio.errors import StudioError
@@ -116,7 +117,7 @@ class SensitivityPanel(QWidget):
 
     def _lay_out(self) -> None:
         top = QHBoxLayout()
-        top.addWidget(label("Sensitivity", "heading"))
+        top.addWidget(label("Sensitivity", "heading"), 0, Qt.AlignmentFlag.AlignTop)
         top.addWidget(self._legend, 1)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 1)

@@ -37,12 +37,12 @@ class SpectrumPanel(QWidget):
         self._reason = ""
         self._summary = ElidedLabel(role="detail")
         self._summary.setAccessibleName("What the chosen rank keeps and saves")
-        self._plot = Plot(theme, "Singular values of the layer", bottom="rank", left="singular value")
+        self._plot = Plot(theme, "Singular values of the layer", bottom="rank", left="value")
         self._plot.item.setLogMode(x=False, y=True)
         self.values = self._plot.item.plot(symbol="o", symbolSize=4, symbolPen=None)
         self.energy = pg.PlotDataItem()
         self.least_energy = pg.PlotDataItem()
-        self._energy_view = self._right_axis("energy kept, %")
+        self._energy_view = self._right_axis("energy, %")
         self._energy_view.addItem(self.energy)
         self._energy_view.addItem(self.least_energy)
         self.break_even = pg.InfiniteLine(angle=90, label="break-even", labelOpts={"position": 0.12})
@@ -118,7 +118,7 @@ class SpectrumPanel(QWidget):
         plot.painted(lambda c: self.rank_line.setHoverPen(pen(c.accent, 4)))
         plot.painted(lambda c: self.rank_line.label.setColor(c.text))
         plot.painted(lambda c: plot.item.getAxis("right").setTextPen(c.energy))
-        plot.painted(lambda c: plot.item.getAxis("right").setLabel("energy kept, %", color=c.energy))
+        plot.painted(lambda c: plot.item.getAxis("right").setLabel("energy, %", color=c.energy))
 
     def _right_axis(self, text: str) -> pg.ViewBox:
         """A second view over the same ranks with a linear axis of its own."""

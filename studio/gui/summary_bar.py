@@ -16,6 +16,7 @@ from studio.gui.text import (
     measurement_text,
     metric_name,
     metric_value,
+    one_unit,
     predicted_text,
     ratio_text,
     saved_text,
@@ -45,10 +46,10 @@ class SummaryBar(QWidget):
     def __init__(self, session: Session, measure_latency: QAction, actions: list[QAction]) -> None:
         super().__init__()
         self._session = session
-        self.size_card = Card("Size", 190)
-        self.accuracy = Card("Accuracy", 250)
+        self.size_card = Card("Size", 172)
+        self.accuracy = Card("Accuracy", 262)
         self.latency = LatencyCard(session, measure_latency)
-        self.operations = Card("Operations", 110)
+        self.operations = Card("Operations", 126)
         self._lay_out(actions)
         session.changed.connect(self._show)
         session.preview.changed.connect(self._show)
@@ -82,16 +83,16 @@ class SummaryBar(QWidget):
         before = project.export_size or project.info.bytes
         changed = before != cost.bytes
         self.size_card.value.setText(
-            f"{bytes_text(before)} → {bytes_text(cost.bytes)}" if changed else bytes_text(before)
+            one_unit(bytes_text(before), bytes_text(cost.bytes)) if changed else bytes_text(before)
         )
         self.size_card.detail.setText(
             f"{ratio_text(before, cost.bytes)}  ·  {saved_text(before, cost.bytes)}" if changed else "as the original"
         )
         fewer = cost.macs != project.info.macs
-        now = f"{short_count(project.info.macs)} → {short_count(cost.macs)}"
-        unknown = "–" if not project.info.counts_macs else short_count(project.info.macs)
-        self.operations.value.setText(now if fewer else unknown)
-        self.operations.detail.setText("MACs / sample" if project.info.counts_macs else "not known")
+        counts = project.info.counts_macs
+        self.operations.value.setText(short_count(cost.macs) if counts else "–")
+        plain = "MACs / sample" if counts else "not known"
+        self.operations.detail.setText(f"of {short_count(project.info.macs)} MACs" if fewer else plain)
 
     def _show_accuracy(self) -> None:
         project, preview, card = self._session.project, self._session.preview, self.accuracy

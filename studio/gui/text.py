@@ -34,6 +34,12 @@ def bytes_text(count: int) -> str:
     return f"{sign}{size / 1000:,.2f} GB"
 
 
+def one_unit(before: str, after: str) -> str:
+    """Two figures with what became of the first, the unit told once where they share it: ``"501.3 → 60.9 kB"``."""
+    unit = f" {after.rsplit(' ', 1)[-1]}"
+    return f"{before.removesuffix(unit)} → {after}"
+
+
 def saved_text(before: int, after: int) -> str:
     """What a change of size means, with its sign: ``"−12.3 kB"`` when smaller, ``"+1.0 kB"`` when larger."""
     difference = after - before

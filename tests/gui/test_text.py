@@ -1,6 +1,7 @@
 from studio.evaluation.prediction import Estimate
 from studio.evaluation.result import Measurement
 from studio.gui import text
+from studio.gui.text import one_unit
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
@@ -70,3 +71,8 @@ def test_durations_say_what_matters():
 def test_how_a_layer_was_split_is_told_in_words():
     assert text.factors_text(Factorization("spatial", (36,))) == "as k×1, 1×k of rank 36"
     assert text.factors_text(Factorization("tucker", (8, 16))) == "as Tucker of rank 8 and 16"
+
+
+def test_two_figures_of_one_unit_name_it_once():
+    assert one_unit("501.3 kB", "60.9 kB") == "501.3 → 60.9 kB"
+    assert one_unit("1.2 MB", "60.9 kB") == "1.2 MB → 60.9 kB"
