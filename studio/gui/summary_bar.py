@@ -46,10 +46,10 @@ class SummaryBar(QWidget):
     def __init__(self, session: Session, measure_latency: QAction, actions: list[QAction]) -> None:
         super().__init__()
         self._session = session
-        self.size_card = Card("Size", 172)
+        self.size_card = Card("Size", 190)
         self.accuracy = Card("Accuracy", 262)
         self.latency = LatencyCard(session, measure_latency)
-        self.operations = Card("Operations", 126)
+        self.operations = Card("Operations", 118)
         self._lay_out(actions)
         session.changed.connect(self._show)
         session.preview.changed.connect(self._show)
