@@ -2,10 +2,11 @@
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Timer
+from threading import Event, Thread
 
 import onnx
 import onnxruntime as ort
@@ -20,8 +21,11 @@ from studio.models.onnx_loose import OnnxGraph
 from studio.models.onnx_places import check_graph
 from studio.models.onnx_session import OnnxSession
 
-#: Seconds that a trial may take: a loop may have no end.
-LONGEST = 20.0
+#: Seconds of the processor that a trial may take: a loop may have no end.
+LONGEST = 8.0
+
+#: Seconds after which it is looked at again.
+_GLANCE = 0.05
 
 #: Values that the network may hold at one place, as far as its own shapes tell.
 MOST_VALUES = 1 << 29
@@ -106,15 +110,22 @@ def _first_that_runs(
 
 @contextmanager
 def _limits() -> Iterator[ort.RunOptions]:
-    """Options of runs that end them all in time."""
-    limits = ort.RunOptions()
-    timer = Timer(LONGEST, lambda: setattr(limits, "terminate", True))
-    timer.daemon = True
-    timer.start()
+    """Options of runs that end them all in time: that of the processor, as the machine may have other work to do."""
+    limits, over, began = ort.RunOptions(), Event(), time.process_time()
+
+    def watch() -> None:
+        while not over.wait(_GLANCE):
+            if time.process_time() - began > LONGEST:
+                limits.terminate = True
+                return
+
+    watcher = Thread(target=watch, name="trial", daemon=True)
+    watcher.start()
     try:
         yield limits
     finally:
-        timer.cancel()
+        over.set()
+        watcher.join()
 
 
 def _check_sizes(model: onnx.ModelProto) -> None:

@@ -173,3 +173,16 @@ def test_what_has_no_form_in_old_operators_is_refused_in_one_line(tmp_path):
     settings = {"quantize": {"weight_bits": 16, "float_format": "bf16"}}
     with pytest.raises(ExportError, match=r"conv: bfloat16 takes operators of version 13.*version 11: take fp16"):
         export_graph(compress(model, recipe_of(settings)), tmp_path / "o.onnx", WeightNorms(model))
+
+
+def test_weights_in_files_of_their_own_are_read_and_written_with_the_graph(tmp_path):
+    place = {"location": "net.bin", "size_threshold": 64, "convert_attribute": True}
+    onnx.save(network(17), tmp_path / "net.onnx", save_as_external_data=True, **place)
+    model = open_model(tmp_path / "net.onnx")
+    assert model.info.bytes == sum((tmp_path / name).stat().st_size for name in ("net.onnx", "net.bin"))
+    report = export_graph(
+        compress(model, recipe_of(RECIPES["int8"])), tmp_path / "o.onnx", WeightNorms(model), samples=4
+    )
+    assert report.predicted == pytest.approx(report.after, abs=4)
+    (tmp_path / "net.bin").unlink()
+    assert onnxruntime.InferenceSession(tmp_path / "o.onnx", providers=["CPUExecutionProvider"]).get_inputs()

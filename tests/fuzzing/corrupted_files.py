@@ -149,6 +149,30 @@ def open_trusted(path: Path) -> object:
     return open_model(path, skeleton=convert(path, path.parent / "trusted", None, ((2, 6, 6),)))
 
 
+def write_unbuilt(path: Path) -> None:
+    """A network with a loop, which the studio does not build and ONNX Runtime runs."""
+    weight = numpy_helper.from_array(np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32), "head.weight")
+    values = [("step", TensorProto.INT64, []), ("go", TensorProto.BOOL, []), ("h", TensorProto.FLOAT, None)]
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("Gemm", ["h", "head.weight"], ["next"], transB=1),
+        ],
+        "body",
+        [helper.make_tensor_value_info(*value) for value in values],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    numbers = {"times": np.array(2, np.int64), "true": np.array(True)}
+    constants = [weight, *(numpy_helper.from_array(value, name) for name, value in numbers.items())]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 6]) for name in "xy"]
+    loop = helper.make_node("Loop", ["times", "true", "x"], ["y"], body=body)
+    graph = helper.make_graph([loop], "net", ends[:1], ends[1:], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+
+
 def open_recipe(path: Path) -> object:
     """A recipe."""
     return load_recipe(path)
@@ -216,6 +240,7 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "onnx": Format("net.onnx", write_onnx, open_file),
+    "onnx, not built": Format("net.onnx", write_unbuilt, open_file),
     "pt2": Format("net.pt2", write_pt2, open_file),
     "safetensors": Format("net.safetensors", lambda path: save_file(Network().state_dict(), path), open_file),
     "state dict": Format("net.pth", lambda path: torch.save({"state_dict": Network().state_dict()}, path), open_file),
