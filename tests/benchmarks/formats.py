@@ -41,7 +41,8 @@ from torch import Tensor, nn
 from studio.compression.compress import compress
 from studio.errors import StudioError
 from studio.evaluation.data import open_data
-from studio.evaluation.evaluate import measure, torch_predict
+from studio.evaluation.evaluate import measure
+from studio.evaluation.runtime import predict_of
 from studio.evaluation.weight_error import WeightNorms
 from studio.export.export import export
 from studio.export.weights_file import export_weights
@@ -290,7 +291,7 @@ def judged(case: Case, folder: Path, images: int) -> list[str]:
         model = open_model(case.path, skeleton=case.skeleton)
     except StudioError as error:
         return [case.name, f"no: {error}", "", "", "", ""]
-    opens = "network" if model.info.has_network else "weights"
+    opens = "graph in ONNX Runtime" if model.info.runtime else "network" if model.info.has_network else "weights"
     found = [case.name, opens, f"{len(model.info.layers)} of {case.layers}"]
     try:
         if model.info.has_network:
@@ -308,19 +309,14 @@ def through_network(case: Case, model: Model, folder: Path, images: int) -> list
     given = model.example(2)
     wanted, out = case.run(*given), folder / "out.onnx"
     report = export(compress(model, UNCHANGED), out, samples=4)
-    opened, written = relative(first(model.graph(*given)), wanted), relative(runtime(out)(*given), wanted)
+    opened, written = relative(predict_of(model)(given), wanted), relative(runtime(out)(*given), wanted)
     row = [f"{opened:.1e}", f"{report.after:,}", f"{written:.1e}"]
     return [*row, accuracy(model, case.data, images)] if case.data and images else row
 
 
-def first(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """The first of several outputs."""
-    return outputs[0] if isinstance(outputs, tuple) else outputs
-
-
 def accuracy(model: Model, data: Path, images: int) -> str:
     """Top-1 on the first `images` of a data set."""
-    found = measure(torch_predict(model.graph), open_data(data, model.info), samples=images, blocks=()).metric
+    found = measure(predict_of(model), open_data(data, model.info), samples=images, blocks=()).metric
     return f"{found.value:.2f} % of {found.samples:,}"
 
 
