@@ -303,7 +303,7 @@ def scan_point(layer: str, method: str, setting: str, settings: LayerSettings, d
     return ScanPoint(
         layer=layer, method=method, setting=setting, settings=settings, bytes=400, macs=768, metric="top1",
         value=98.4 - drop, low=97.0 - drop, high=99.0 - drop, samples=128,
-        drop=drop, drop_low=drop - 0.5, drop_high=drop + 0.5, distortion=0.01,
+        drop=drop, drop_low=drop - 0.5, drop_high=drop + 0.5, distortion=max(drop, 0.0) / 100,
     )  # fmt: skip
 
 
