@@ -29,6 +29,8 @@ _BY_WEIGHTS = "Told by the weights alone: noise at a layer's outputs is 30 dB be
 _BY_SCAN = "Where a scan has measured a layer its figures count."
 _ALONE = "Layers are judged one by one. “Try” takes a whole card as one step, and the accuracy at the top is measured."
 
+_TAKEN = "All its layers have these settings, or are kept or locked."
+
 _STORED = "Zeros are stored: neither the file nor the arithmetic shrinks."
 
 #: Layers that a line names before it counts the others.
@@ -77,8 +79,8 @@ class MethodCard(QFrame):
         for widget in (self.told, self.refused):
             layout.addWidget(widget)
 
-    def show_found(self, found: Feasibility, info: ModelInfo, looking: bool) -> None:
-        """Shows what is known; `looking` while more may come."""
+    def show_found(self, found: Feasibility, info: ModelInfo, looking: bool, taken: bool) -> None:
+        """Shows what is known; `looking` while more may come, `taken` where a try would change nothing."""
         known = found.bytes_saved is not None
         waiting = "Looking at the weights …" if looking else "Not known"
         self.saving.setText(saving_text(found, info) if known else waiting)
@@ -86,7 +88,8 @@ class MethodCard(QFrame):
         self.told.setText(told_text(found, info))
         self.refused.setText(refused_text(found.refused))
         self.refused.setVisible(bool(found.refused) and bool(found.eligible))
-        barred = "" if found.harmless else "No layer is expected to stay as good."
+        barred = (_TAKEN if taken else "") if found.harmless else "No layer is expected to stay as good."
+        self.take.setText("Taken" if found.harmless and taken else "Try")
         self.take.setEnabled(not barred)
         self.take.setToolTip(barred or "One step, which is measured at the top and which one undo takes back")
         self.layers.setEnabled(bool(found.eligible))
@@ -222,10 +225,11 @@ class OverviewPanel(QScrollArea):
         self.scanned.setEnabled(not lack)
         self.scanned.setToolTip(sentence(lack) if lack else "Measure on data what each layer bears")
         for one in found:
-            self.cards[one.method].show_found(one, info, looking)
+            taken = self._session.feasibilities.is_taken(project, one)
+            self.cards[one.method].show_found(one, info, looking, taken)
 
     def _follow(self, change: Change) -> None:
-        if change.kinds & {"model", "size"}:
+        if change.kinds & {"model", "size", "recipe"}:
             self.renew()
 
     def _found(self, method: str) -> tuple[Project, Feasibility] | None:

@@ -71,13 +71,21 @@ class Feasibilities:
 
     def take(self, project: Project, found: Feasibility) -> None:
         """Gives every layer its strongest harmless setting of a method, as one step; what is kept or locked stays."""
+        chosen = self._chosen(project, found)
+        self._choose(Choice(project.recipe.with_layers(chosen), project.weights), STEPS[found.method])
+
+    def is_taken(self, project: Project, found: Feasibility) -> bool:
+        """Whether `take` would change nothing."""
+        return all(project.settings(name) == settings for name, settings in self._chosen(project, found).items())
+
+    def _chosen(self, project: Project, found: Feasibility) -> dict[str, LayerSettings]:
+        """What `take` sets."""
         stay = project.locked
-        chosen = {
+        return {
             name: _with(project.settings(name), settings)
             for name, settings in self._spread(project, found).items()
             if name not in stay and not project.settings(name).keep
         }
-        self._choose(Choice(project.recipe.with_layers(chosen), project.weights), STEPS[found.method])
 
     def _spread(self, project: Project, found: Feasibility) -> dict[str, LayerSettings]:
         """Channels are chosen for all layers that lose them together."""

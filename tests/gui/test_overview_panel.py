@@ -37,6 +37,18 @@ def test_try_takes_a_card_as_one_step_which_is_measured(panel, session):
     assert not session.project.changed_layers()
 
 
+def test_a_card_that_would_change_nothing_says_that_it_is_taken_until_its_step_is_undone(panel, session):
+    bits = panel.cards["quantize"]
+    bits.take.click()
+    assert bits.take.text() == "Taken"
+    assert not bits.take.isEnabled()
+    assert bits.take.toolTip() == "All its layers have these settings, or are kept or locked."
+    assert panel.cards["channels"].take.isEnabled()
+    session.undo()
+    assert bits.take.text() == "Try"
+    assert bits.take.isEnabled()
+
+
 def test_channels_are_taken_from_all_layers_of_the_group(panel, session):
     panel.cards["channels"].take.click()
     shares = {name: session.project.settings(name).channels for name in ("stem", "block1.conv2")}
