@@ -29,6 +29,8 @@ class LatencyCard(Card):
         super().__init__("Latency", 150)
         self._session = session
         self.measure = QToolButton(self)
+        self.measure.setAccessibleName("Measure latency")
+        measure.setIconText("Measure")  # the caption beside it says what: both have to stand in the smallest window
         self.measure.setDefaultAction(measure)
         self.measure.setProperty("role", "link")
         self.measure.setCursor(Qt.CursorShape.PointingHandCursor)

@@ -11,7 +11,7 @@ from studio.gui.methods import ChannelForm, PruneForm, QuantizeForm, RankForm
 from studio.gui.remarks import Remarks
 from studio.gui.savings import coupling_notes, method_saving
 from studio.gui.selection import Selection
-from studio.gui.text import bytes_text, kind_text, ratio_text, shape_text
+from studio.gui.text import bytes_text, kind_text, ratio_text, sentence, shape_text
 from studio.models.layer import OK, Layer
 from studio.recipe.recipe import technique_of
 from studio.recipe.settings import LayerSettings
@@ -183,7 +183,7 @@ class SettingsPanel(QScrollArea):
         if all(chosen[layer.name].keep for layer in layers):
             return "Kept as it is: take “Keep” off to choose this."
         reasons = {layer.methods.get(name, "Not possible for this layer.") for layer in layers} - {OK}
-        return "" if any(layer.allows(name) for layer in layers) else "\n".join(sorted(reasons))
+        return "" if any(layer.allows(name) for layer in layers) else "\n".join(sorted(map(sentence, reasons)))
 
     def _bytes(self, layer: Layer) -> int:
         cost = self._session.cost

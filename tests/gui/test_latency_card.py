@@ -34,6 +34,11 @@ def test_the_card_tells_a_measured_latency_and_what_an_edit_makes_of_it(card, op
     assert card.value.property("tone") == "stale"
 
 
+def test_the_link_beside_the_caption_is_short_and_named_in_full_for_who_does_not_see_it(card):
+    assert card.measure.text() == "Measure"
+    assert card.measure.accessibleName() == "Measure latency"
+
+
 def test_the_table_tells_where_the_time_goes_as_long_as_it_is_that_of_now(opened):
     model = LayerModel(opened)
     time, share = (model.column(title) for title in ("Time", "Time, %"))

@@ -62,6 +62,13 @@ def test_a_method_that_is_not_possible_gives_the_reason_in_sight(panel, selectio
     assert section.reason.text() == "A single input channel has no rank to cut."
 
 
+def test_a_reason_stands_as_a_sentence_of_its_own(panel, opened, selection, monkeypatch):
+    stem = opened.project.info.layer("stem")
+    monkeypatch.setitem(stem.methods, "rank", "factors are not written into this graph")
+    selection.select(("stem",))
+    assert panel.sections["rank"].reason.text() == "Factors are not written into this graph."
+
+
 def test_a_kept_layer_offers_nothing_else_and_says_why(panel, opened, selection):
     selection.select(("head",))
     panel.keep.click()
