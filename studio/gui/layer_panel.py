@@ -47,9 +47,11 @@ class LayerPanel(QWidget):
 
     def _focus(self) -> None:
         """Turns to another layer."""
-        layer = self._selection.current
-        if layer is None or layer == self._layer or self._session.project is None:
+        layer, project = self._selection.current, self._session.project
+        if layer is None or layer == self._layer or project is None:
             return
+        if all(layer != one.name for one in project.info.layers):
+            return  # of the model before: the window selects one of the new model's next
         self._layer = layer
         self.weights.show_view(None)
         self._session.view_weights(layer)

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from studio.analysis.views import Spectrum
-from studio.engine.requests import ViewWeights
+from studio.engine.requests import ViewSpectrum, ViewWeights
 from studio.gui.layer_panel import LayerPanel
 from studio.gui.plots import bar_length, log_count_ticks, log_counts, log_ticks
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import rank_text
 from studio.gui.weights_panel import statistics_text
 from studio.recipe.settings import QuantizeSettings, RankSettings
+from tests.gui import conftest
 from tests.gui.conftest import weight_view
 
 
@@ -141,3 +142,14 @@ def test_an_axis_never_has_a_single_tick(low: float, high: float, texts: list[st
 
 def test_an_interval_without_bounds_has_no_bar():
     assert list(bar_length(np.array([0.5, np.inf, np.nan]))) == [0.5, 0.0, 0.0]
+
+
+def test_a_layer_that_the_next_model_does_not_have_is_not_asked_for(panel, opened, selection, engine, monkeypatch):
+    plain = conftest.model_info()
+    layers = tuple(layer for layer in plain.layers if layer.name != "block1.conv1")
+    monkeypatch.setattr(conftest, "model_info", lambda path=plain.path: replace(plain, path=path, layers=layers))
+    before = len(engine.asked)
+    opened.open_model("/models/other.onnx")
+    selection.select(("stem",))
+    views = [asked for asked in engine.asked[before:] if isinstance(asked, ViewSpectrum | ViewWeights)]
+    assert {view.layer for view in views} == {"stem"}
