@@ -27,7 +27,7 @@ TITLES = {
 
 _BY_WEIGHTS = "Told by the weights alone: noise at a layer's outputs is 30 dB below the signal."
 _BY_SCAN = "Where a scan has measured a layer its figures count."
-_ALONE = "Layers are judged one by one. “Try” takes a whole card as one step, and the accuracy at the top is measured."
+_ALONE = "Layers are judged one by one. “Try” takes a whole card as one step; the top shows what it does."
 
 _TAKEN = "All its layers have these settings, or are kept or locked."
 
