@@ -1,6 +1,6 @@
 """The layer in focus: its weights and its singular values, asked for when it changes and shown when they arrive."""
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from studio.analysis.views import Spectrum, WeightView
@@ -14,6 +14,10 @@ from studio.models.layer import OK
 from studio.recipe.factorization import budget, largest
 from studio.recipe.settings import RankSettings
 from studio.session.session import Change, Session
+
+#: Milliseconds between two questions for the histogram of a dragged setting: eyes do not follow more of them, and each
+#: takes the engine's time from whatever else it does.
+_LOOK_MS = 50
 
 
 class LayerPanel(QWidget):
@@ -29,6 +33,10 @@ class LayerPanel(QWidget):
         self._session = session
         self._selection = selection
         self._layer: str | None = None
+        self._stale = False
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.timeout.connect(self._catch_up)
         self.weights = WeightsPanel(theme)
         self.spectrum = SpectrumPanel(theme)
         splitter = QSplitter(Qt.Orientation.Vertical)
@@ -70,9 +78,20 @@ class LayerPanel(QWidget):
         if self._layer is None or (change.layers and self._layer not in change.layers):
             return
         if change.kinds & {"recipe", "data"}:
-            self._session.view_weights(self._layer)
+            self._look()
         if self._layer in self._session.spectra:
             self._show_spectrum(self._session.spectra[self._layer])
+
+    def _look(self) -> None:
+        """Asks for the histogram; soon, where it was asked for just now."""
+        self._stale = self._pause.isActive()
+        if self._layer is not None and not self._stale:
+            self._session.view_weights(self._layer)
+            self._pause.start(_LOOK_MS)
+
+    def _catch_up(self) -> None:
+        if self._stale:
+            self._look()
 
     def _show_weights(self, layer: str, view: WeightView) -> None:
         if layer == self._layer:

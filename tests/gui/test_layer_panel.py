@@ -11,7 +11,7 @@ from studio.gui.plots import bar_length, log_count_ticks, log_counts, log_ticks
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import rank_text
 from studio.gui.weights_panel import statistics_text
-from studio.recipe.settings import QuantizeSettings, RankSettings
+from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 from tests.gui import conftest
 from tests.gui.conftest import weight_view
 
@@ -54,6 +54,19 @@ def test_an_edit_of_another_layer_asks_for_nothing(panel, opened, engine):
     before = sum(isinstance(request, ViewWeights) for request in engine.asked)
     opened.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
     assert sum(isinstance(request, ViewWeights) for request in engine.asked) == before
+
+
+def test_the_histogram_of_a_drag_is_asked_for_now_and_then_and_at_last_of_the_last_value(panel, opened, engine, qtbot):
+    def asked() -> list[float]:
+        views = [request for request in engine.asked if isinstance(request, ViewWeights)]
+        return [view.source.recipe.layers["block1.conv1"].prune.ratio for view in views[before:]]
+
+    before = sum(isinstance(request, ViewWeights) for request in engine.asked)
+    for ratio in (0.3, 0.4, 0.5):
+        opened.edit_layers(["block1.conv1"], "Prune", merge="ratio", prune=PruneSettings(ratio=ratio))
+    assert asked() == [0.3]
+    qtbot.waitUntil(lambda: len(asked()) == 2)
+    assert asked() == [0.3, 0.5]
 
 
 def test_dragging_the_rank_line_is_one_step_with_the_last_rank(panel, opened):
