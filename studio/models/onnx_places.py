@@ -192,7 +192,7 @@ class _Search:
     ) -> "dict[str, _Constant]":
         """What the constant integers that `node` reads stand for, by the name that its layer reads them under."""
         name = quantized_input(node)
-        integers = known[name].tensor if name in known else None
+        integers = known[name].tensor if name and name in known else None
         if integers is None or integers.data_type in _DTYPES:
             return {}
         if id(integers) not in self.floats:

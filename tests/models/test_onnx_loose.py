@@ -160,3 +160,17 @@ def test_integers_of_products_in_integers_are_the_weights_that_they_stand_for(tm
     assert [(layer.name, layer.kind, layer.shape) for layer in model.info.layers] == [("fc", "linear", (5, 8))]
     wanted = ((integers.astype(np.float32) - zero) * scale).T
     np.testing.assert_array_equal(model.module("fc").weight.numpy(), wanted)
+
+
+def test_a_damaged_constant_without_a_name_is_nobodys_integers(tmp_path):
+    weight = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    nameless = numpy_helper.from_array(np.ones((3, 4), np.int8), "")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        helper.make_node("Unknown", ["h"], ["y"], name="second"),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight, nameless])
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    assert [layer.shape for layer in open_model(path).info.layers] == [(4, 3)]
