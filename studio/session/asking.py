@@ -16,6 +16,26 @@ Answer = TypeVar("Answer")
 Dispatch = Callable[[Callable[[], None]], None]
 
 
+class Deliveries:
+    """Has actions done on the main thread until it is closed: what hears of answers may be gone by then.
+
+    Args:
+        dispatch: has an action done on the main thread, soon.
+    """
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._is_open = True
+
+    def __call__(self, action: Callable[[], None]) -> None:
+        """Has `action` done, unless all was closed before its turn came."""
+        self._dispatch(lambda: action() if self._is_open else None)
+
+    def close(self) -> None:
+        """Drops what is still on its way. On the main thread."""
+        self._is_open = False
+
+
 class Asker:
     """An engine whose answers arrive on the main thread.
 

@@ -23,7 +23,7 @@ from studio.recipe.cost import ModelCost
 from studio.recipe.factorization import Factorization
 from studio.recipe.files import load_recipe, save_recipe
 from studio.resources import Sample
-from studio.session.asking import Asker, Dispatch, explain
+from studio.session.asking import Asker, Deliveries, Dispatch, explain
 from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
 from studio.session.data_checks import DataChecks
@@ -83,7 +83,8 @@ class Session:
     ) -> None:
         self._folder = folder
         self._engine = engines()
-        self._asker = Asker(self._engine, dispatch)
+        self._deliveries = Deliveries(dispatch)
+        self._asker = Asker(self._engine, self._deliveries)
         self._autosave = Autosave(folder / "autosave.json")
         self._opening: Call[ModelInfo] | None = None
         self._viewing: Call[WeightView] | None = None
@@ -96,7 +97,7 @@ class Session:
         self.preview = PreviewLane(self._asker, self._explain)
         self.drops = LayerDrops(self._asker)
         self.latencies = Latencies(self._asker, self._explain)
-        self.jobs = Jobs(engines, dispatch, explain)
+        self.jobs = Jobs(engines, self._deliveries, explain)
         self._runs = KeptRuns(folder / "runs")
         self.recoveries = Recoveries(folder, self.jobs, threads, self._distilled)
         self.students = Students(folder / "students", self._asker, self.jobs, self.recoveries, self._runs, self._fail)
@@ -362,8 +363,7 @@ class Session:
 
     def close(self) -> None:
         """Ends everything under way in order; only distillations that were not done are left to go on with."""
-        for lane in (self.preview, self.drops, self.latencies):
-            lane.cancel()
+        self._deliveries.close()
         self.jobs.close()
         self._engine.close()
         self._autosave.clear()

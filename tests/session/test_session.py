@@ -10,7 +10,7 @@ import pytest
 from studio.analysis.views import Spectrum
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.door import Lane
-from studio.engine.requests import Distill, OpenModel, TrustProgram, ViewSpectrum
+from studio.engine.requests import Distill, OpenModel, TrustProgram, ViewSpectrum, ViewWeights
 from studio.errors import EngineStoppedError, ModelFileError, StudioError, TrustNeededError
 from studio.evaluation.result import Result
 from studio.models.layer import ABILITIES, ModelInfo
@@ -19,6 +19,7 @@ from studio.session.jobs import JobState
 from studio.session.preferences import LONGEST_RECENT, Preferences
 from studio.session.preview import PreviewState
 from studio.session.session import ENGINE_STOPPED, Change, Session
+from tests.session.conftest import ScriptedEngine
 
 MakeResult = Callable[..., Result]
 HALF = PruneSettings(ratio=0.5)
@@ -36,6 +37,28 @@ def test_opening_a_model_announces_it_once_data_is_checked_and_measures_it(opene
     request = engines[0].previews[-1].request
     assert request.data == "test.data.yaml"
     assert request.source.calibration == "train.data.yaml"
+
+
+def test_a_closed_session_tells_nobody_what_was_still_on_its_way(tmp_path: Path, info: ModelInfo):
+    waiting: list[Callable[[], None]] = []
+    scripted = ScriptedEngine(info)
+    session = Session(lambda: scripted, tmp_path / "studio", waiting.append)
+    session.open_model(info.path, test="test.data.yaml")
+    while waiting:
+        waiting.pop(0)()
+    heard: list[object] = []
+    session.weights_viewed.connect(lambda *view: heard.append(view))
+    session.view_weights("a")
+    scripted.of(ViewWeights)[-1].answer("a view")
+    on_its_way = len(waiting)
+    session.close()
+    scripted.previews[-1].fail(EngineStoppedError("ended"))
+    assert on_its_way == 1
+    assert len(waiting) == 2
+    for action in waiting:
+        action()
+    assert heard == []
+    assert session.preview.status.state is PreviewState.MEASURING
 
 
 def test_one_edit_is_one_step_one_change_and_one_preview(opened: Session, engines: list[Any]):
