@@ -11,8 +11,10 @@ from platformdirs import user_cache_path
 
 from studio.cli_options import InputShape, Trust, stopping_between_reports
 from studio.console import progress_bar, say
+from studio.engine.bounds import unlimited
 from studio.engine.door import Engine
 from studio.engine.light import LightEngine
+from studio.engine.process import ProcessEngine
 from studio.engine.requests import GuessData, MeasureExportSize, OpenModel, Request, Source, TrustProgram
 from studio.errors import StudioError
 from studio.evaluation.data_guess import is_description
@@ -101,7 +103,7 @@ def trusting(command: Callable[..., None]) -> Callable[..., None]:
         if trust:
             folder = str(user_cache_path("compression-studio") / "trusted")
             shapes = tuple(_shape(text) for text in input_shape or ())
-            given["skeleton"] = ask(new_engine(), TrustProgram(given["model"], folder, shapes=shapes))
+            given["skeleton"] = _trusted(TrustProgram(given["model"], folder, shapes=shapes))
         command(**given)
 
     own = list(signature(command).parameters.values())
@@ -111,6 +113,15 @@ def trusting(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
+
+
+def _trusted(request: TrustProgram) -> str:
+    """The archive that a program becomes, in a process of its own: a damaged one may end it."""
+    engine = ProcessEngine(bounds=unlimited)
+    try:
+        return ask(engine, request)
+    finally:
+        engine.close()
 
 
 def takes_model(command: Callable[..., None]) -> bool:

@@ -9,7 +9,7 @@ alone is bounded.
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ class Bounds:
             "If you trust it, use it on the command line, which sets no limit."
         )
 
+    def crash(self, code: int | None) -> StudioError:
+        """What to say where the worker ended while the file was parsed: native code answers some damage like that."""
+        return self.kind(
+            f"{self.name}: opening it ended the engine's process (exit code {code}): the file is most likely damaged. "
+            "Nothing else is lost."
+        )
+
 
 def bounds_of(request: Request[Any]) -> Bounds | None:
     """What a request may take that parses a file which nobody has looked at yet; None for all others.
@@ -78,6 +85,12 @@ def bounds_of(request: Request[Any]) -> Bounds | None:
         return None
     memory = min(LEAST_MEMORY + MEMORY_PER_BYTE * size, most)
     return Bounds(path.name, kind, memory, LEAST_SECONDS + size / BYTES_PER_SECOND)
+
+
+def unlimited(request: Request[Any]) -> Bounds | None:
+    """The same without limits, where a person waits who can end it."""
+    found = bounds_of(request)
+    return replace(found, memory=inf, seconds=inf) if found else None
 
 
 def _size_around(path: Path) -> int:

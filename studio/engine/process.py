@@ -2,7 +2,8 @@
 
 Two threads serve one worker, so that the caller never waits: one sends, the other starts the worker and receives.
 A worker that dies fails the calls under way with `EngineStoppedError`; the next request starts another one. So does a
-worker that is ended because a file takes more than it may; the call that opened it then says so, see `bounds`.
+worker that is ended because a file takes more than it may, or that dies over one; the call that opened it then says so,
+see `bounds`.
 """
 
 import logging
@@ -194,7 +195,8 @@ class ProcessEngine:
             owed = list(worker.pending.values())
             worker.pending.clear()
         for pending in owed:
-            pending.call.future.set_exception(pending.excess or EngineStoppedError(reason))
+            crash = pending.watched.bounds.crash(code) if pending.watched and unasked else EngineStoppedError(reason)
+            pending.call.future.set_exception(pending.excess or crash)
         if unasked:
             log.warning(reason)
             if self._on_stop is not None:

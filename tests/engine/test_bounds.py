@@ -1,12 +1,17 @@
 """What opening a file may take: bounds by its size, and a worker that is ended when a file takes more."""
 
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from studio.engine import bounds
-from studio.engine.bounds import Bounds, Watched, bounds_of, own_memory
+from studio.engine.bounds import Bounds, Watched, bounds_of, own_memory, unlimited
 from studio.engine.process import ProcessEngine
 from studio.engine.requests import CheckData, GuessData, OpenModel, Request, TrustProgram, ViewSpectra
 from studio.errors import DataError, ModelFileError, StudioError
@@ -67,6 +72,13 @@ def test_memory_and_time_count_from_when_the_worker_began():
     assert "memory" in str(error)
 
 
+def test_on_the_command_line_nothing_is_too_much():
+    found = unlimited(TrustProgram("net.pt", "kept"))
+    assert found is not None
+    assert found.excess(10**15, 1e9) is None
+    assert unlimited(ViewSpectra("net.onnx")) is None
+
+
 def test_a_process_that_is_gone_holds_nothing_that_could_be_told():
     assert own_memory(2**31 - 1) is None
 
@@ -91,3 +103,27 @@ def test_a_worker_that_takes_too_much_is_ended_and_the_next_request_starts_anoth
     with pytest.raises(StudioError, match=r"net\.onnx: opening it took more than -1e-09 GB"):
         strict.start(OpenModel(str(two_layers))).future.result(LONG)
     assert strict.start(OpenModel(str(digits.model))).future.result(LONG).layers[0].name == "stem"
+
+
+class Endless(nn.Module):
+    """Gives no answer."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while x.numel() > 0:
+            x = x + 1
+        return x
+
+
+@pytest.mark.real_window
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
+def test_a_file_that_ends_the_worker_is_named(tmp_path: Path):
+    def ended(process: int) -> int:  # asked for what the worker holds, once it has begun with the file
+        os.kill(process, signal.SIGSEGV)
+        return 0
+
+    torch.jit.script(Endless()).save(path := tmp_path / "net.pt")
+    engine = ProcessEngine(threads=1, memory=ended)
+    call = engine.start(TrustProgram(str(path), str(tmp_path / "kept"), shapes=((2,),)))
+    with pytest.raises(ModelFileError, match=r"^net\.pt: opening it ended the engine's process \(exit code -11\)"):
+        call.future.result(LONG)
+    engine.close()

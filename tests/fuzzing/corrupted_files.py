@@ -6,21 +6,24 @@
 Every file is a good one with some bytes cut off, turned, copied elsewhere, or made to lie about a size or a depth; of
 archives also what they hold, under a right checksum. Files are opened in a process of their own, which is watched:
 what ends it, takes longer than the limit, raises anything but a `StudioError`, or fails with more than one line or
-without the file's name is a fault. The seed names each file again: ``--only 17`` opens that one alone, here.
+without the file's name is a fault. Programs that somebody has trusted run in an engine's worker, as in the window: one
+that ends the worker has to be told of like any other damage. The seed names each file again: ``--only 17`` opens that
+one alone, here.
 """
 
 import argparse
 import io
 import json
 import multiprocessing
+import os
 import random
-import resource
 import sys
 import time
 import traceback
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,24 +34,29 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from processes import peak_memory, seconds_of
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 from torch import nn
 
+from studio.engine.process import ProcessEngine
+from studio.engine.requests import OpenModel, TrustProgram
 from studio.errors import StudioError, TrustNeededError
 from studio.evaluation.data import open_data, open_described
 from studio.evaluation.description import DataDescription
 from studio.models.open import open_model
-from studio.models.torchscript import convert
 from studio.recipe.files import load_recipe
 from studio.session.autosave import Autosave
 
-#: Seconds that a file may take.
+#: Seconds that a file may take: of the processor where the system tells them, as it may have other work to do.
 LIMIT = 10.0
 
-#: Seconds that the process may take to write the good files.
-STARTING = 120.0
+#: Seconds by the clock that a file may wait for something.
+WAITING = 120.0
+
+#: Seconds by the clock that the process may take to write the good files.
+STARTING = 600.0
 
 RECIPE = """studio: 1
 default: {quantize: {weight_bits: 8, granularity: channel}}
@@ -144,9 +152,16 @@ def open_script(path: Path) -> object:
         return "asked"
 
 
+@cache
+def engine() -> ProcessEngine:
+    """The worker that trusted programs run in; another one starts where a program ends it."""
+    return ProcessEngine(threads=1)
+
+
 def open_trusted(path: Path) -> object:
     """A program that somebody has trusted, turned into an archive."""
-    return open_model(path, skeleton=convert(path, path.parent / "trusted", None, ((2, 6, 6),)))
+    archive = engine().start(TrustProgram(str(path), str(path.parent / "trusted"), shapes=((2, 6, 6),))).result()
+    return engine().start(OpenModel(str(path), archive)).result()
 
 
 def write_unbuilt(path: Path) -> None:
@@ -348,14 +363,24 @@ def work(jobs: Sequence[tuple[str, int]], seed: int, tell: Connection) -> None:
         for name, number in jobs:
             one, path = FORMATS[name], Path(folder) / name / FORMATS[name].name
             path.write_bytes(damaged(good[name], f"{seed} {name} {number}"))
-            tell.send(("begun", peak_memory()))
-            tell.send((outcome(one, path), peak_memory()))
+            tell.send(("begun", peak_memory(), seconds_of(os.getpid())))
+            tell.send((outcome(one, path), peak_memory(), seconds_of(os.getpid())))
     tell.close()
 
 
-def peak_memory() -> int:
-    """Bytes that this process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def heard_in_time(hear: Connection, process: int, begun: float | None) -> bool:
+    """Waits for what a process has to tell; whether it does within the limits.
+
+    Args:
+        hear: where it is told.
+        process: its number.
+        begun: what `seconds_of` told when it began with a file, None before the first.
+    """
+    until = time.monotonic() + (STARTING if begun is None else WAITING)
+    while not hear.poll(0.2):
+        if time.monotonic() > until or (begun is not None and seconds_of(process) - begun > LIMIT):
+            return False
+    return True
 
 
 def watched(names: Sequence[str], seed: int, count: int) -> list[dict[str, Any]]:
@@ -371,14 +396,14 @@ def watched(names: Sequence[str], seed: int, count: int) -> list[dict[str, Any]]
         tell.close()
         begun, before = None, 0
         try:
-            while hear.poll(LIMIT if begun else STARTING):
-                what, peak = hear.recv()
+            while heard_in_time(hear, process.pid or 0, begun):
+                what, peak, used = hear.recv()
                 if what == "begun":
-                    begun, before = time.monotonic(), peak
+                    begun, before = used, peak
                     continue
                 name = jobs[len(outcomes)][0]
-                slowest[name] = max(slowest[name], time.monotonic() - (begun or 0.0))
-                grown[name] += peak - before
+                slowest[name] = max(slowest[name], used - (begun or 0.0))
+                grown[name] += max(0, peak - before)
                 outcomes.append(what)
             outcomes.append(f"fault: takes longer than {LIMIT:.0f} s")
         except EOFError:

@@ -65,6 +65,15 @@ def test_a_checkpoint_in_its_skeleton_is_the_network_that_was_saved(
     assert model.info.skeleton == str(exported("resnet", skeleton))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_saved_on_an_apple_device_loads_here(state, tmp_path, monkeypatch, zipped):
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda _storage: "mps:0")  # as there, for every storage
+    torch.save(state, path := tmp_path / "m.pth", _use_new_zipfile_serialization=zipped)
+    assert b"mps:0" in path.read_bytes()
+    model = open_model(path)
+    torch.testing.assert_close(model.module("linear").weight, state["linear.weight"], atol=0, rtol=0)
+
+
 def test_the_fingerprint_tells_checkpoints_and_skeletons_apart(exported, state, tmp_path):
     one = written(tmp_path, state, "one.pth")
     other = written(tmp_path, {**state, "linear.bias": state["linear.bias"] + 1}, "other.pth")
