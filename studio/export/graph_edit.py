@@ -23,7 +23,6 @@ from studio.models.model import Model
 from studio.models.onnx_loose import OnnxGraph
 from studio.models.onnx_places import Place, find_places, set_floats
 from studio.recipe.graph_form import HALF, QUANTIZED, SCALE, ZERO_POINT, Form, FormNode, FormTensor, form_of
-from studio.recipe.graph_form import refusal as why_not
 from studio.recipe.settings import LayerSettings
 from studio.recipe.stored_size import NBITS_DOMAIN
 
@@ -85,16 +84,8 @@ def edited(compressed: CompressedModel) -> onnx.ModelProto:
 
 
 def _form(layer: Layer, settings: LayerSettings) -> Form:
-    """The form of a layer's weight.
-
-    Raises:
-        ExportError: there is none such.
-    """
-    held, dtype = _held(layer), layer.dtype or "F32"
-    reason = why_not(held, layer.shape, dtype, settings.quantize)
-    if reason:
-        raise ExportError(f"{layer.name}: {reason}.")
-    return form_of(held, layer.shape, dtype, settings.quantize)
+    """The form of a layer's weight."""
+    return form_of(_held(layer), layer.shape, layer.dtype or "F32", settings.quantize)
 
 
 def _held(layer: Layer) -> GraphWeight:

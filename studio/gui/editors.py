@@ -5,10 +5,10 @@ by `finished` once the hand has let go.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, QTimer, Signal
-from PySide6.QtGui import QValidator
+from PySide6.QtGui import QStandardItemModel, QValidator
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -222,6 +222,18 @@ class ChoiceEditor(FieldEditor):
     def value(self) -> Any:
         """The shown choice."""
         return self.box.currentData()
+
+    def bar(self, reasons: Mapping[Any, str]) -> None:
+        """Leaves some choices out of reach, each with the reason; all others can be had."""
+        shown = self.spec.labels
+        for index in range(self.box.count()):
+            choice = self.box.itemData(index)
+            reason = reasons.get(choice, "")
+            name = f"{shown.get(str(choice), choice)} {self.spec.unit}".strip()
+            self.box.setItemData(index, reason or None, Qt.ItemDataRole.ToolTipRole)
+            self.box.setItemData(index, f"{name}: {reason}" if reason else name, Qt.ItemDataRole.AccessibleTextRole)
+            item = cast("QStandardItemModel", self.box.model()).item(index)
+            item.setEnabled(not reason)
 
     def _chosen(self) -> None:
         self.edited.emit(self.value())

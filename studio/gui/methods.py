@@ -1,15 +1,18 @@
 """The bodies of the settings panel: one small form for each method, made from its settings class."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
 
-from studio.gui.editors import FieldEditor, NumberEditor, keep_wheel_for_scrolling, make_editor
+from studio.gui.editors import ChoiceEditor, FieldEditor, NumberEditor, keep_wheel_for_scrolling, make_editor
 from studio.gui.fields import field_specs
 from studio.gui.labels import label
+from studio.gui.text import sentence
 from studio.models.layer import Layer
 from studio.recipe.factorization import has_form
+from studio.recipe.graph_form import refusal
 from studio.recipe.settings import (
     PATTERN_FIELDS,
     ChannelSettings,
@@ -205,6 +208,9 @@ class QuantizeForm(MethodForm):
         self.show_row(self.editors["product"], linear and shown.grouped)
         self.show_row(self.editors["activation_range"], shown.activation_bits is not None)
         self.editors["activation_bits"].setEnabled(any(layer.allows("activations") for layer in layers))
+        for name, editor in self.editors.items():
+            if name in ("product", "float_format") and isinstance(editor, ChoiceEditor):
+                editor.bar(_barred(name, editor.spec.choices, shown, layers))
 
     def start(self, _layers: list[Layer]) -> QuantizeSettings:
         """Eight bits, a scale for every output channel."""
@@ -212,6 +218,18 @@ class QuantizeForm(MethodForm):
 
     def _edit(self, name: str, value: Any) -> None:
         self.edited.emit(QuantizeSettings(**{**self._settings.model_dump(), name: value}))
+
+
+def _barred(name: str, choices: Iterable[Any], shown: QuantizeSettings, layers: list[Layer]) -> dict[Any, str]:
+    """Why some choices of a field cannot be had: graphs that are written as they were do not hold every form."""
+    reasons = dict[Any, str]()
+    for choice in choices:
+        chosen = shown.model_copy(update={name: choice})
+        found = (refusal(one.held, one.shape, one.dtype or "F32", chosen) for one in layers if one.held is not None)
+        reason = next(filter(None, found), "")
+        if reason:
+            reasons[choice] = sentence(reason)
+    return reasons
 
 
 def _half_of_break_even(layers: list[Layer]) -> int:

@@ -11,6 +11,7 @@ from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import Layer
 from studio.recipe.channels import group_settings, kept_channels, narrowed
 from studio.recipe.factorization import has_form
+from studio.recipe.graph_form import refusal
 from studio.recipe.settings import ChannelSettings, LayerSettings, Options, PruneSettings, QuantizeSettings, Settings
 
 #: Methods of `LayerSettings`.
@@ -53,7 +54,8 @@ class Recipe(Settings):
             if like not in general:
                 general[like] = _Entry(_general(self._chain(layer.kind, matching), layer.barred))
             own = self.layers.get(layer.name)
-            settings[layer.name] = general[like].settings if own is None else _resolved(_Entry(own), general[like])
+            found = general[like].settings if own is None else _resolved(_Entry(own), general[like])
+            settings[layer.name] = found if layer.held is None else _writable(layer, found)
         return settings
 
     def _globs(self) -> list[str]:
@@ -233,6 +235,16 @@ def _general(chain: tuple[_Entry, ...], barred: tuple[str, ...]) -> LayerSetting
     return settings.model_copy(update=dict.fromkeys(refused)).normalised()
 
 
+def _writable(layer: Layer, settings: LayerSettings) -> LayerSettings:
+    """What is left of the settings of a layer whose graph is written as it was: only forms that it can hold."""
+    if layer.held is None or settings.quantize is None:
+        return settings
+    for quantize in (settings.quantize, settings.quantize.model_copy(update={"product": "portable"})):
+        if not refusal(layer.held, layer.shape, layer.dtype or "F32", quantize):
+            return settings if quantize is settings.quantize else settings.model_copy(update={"quantize": quantize})
+    return settings.model_copy(update={"quantize": None})
+
+
 def technique_of(method: str, chosen: Settings | None) -> str:
     """The verdict in `Layer.methods` that must allow what is `chosen` for a method of `LayerSettings`."""
     return chosen.technique if isinstance(chosen, PruneSettings | QuantizeSettings) else method
@@ -254,6 +266,9 @@ def _check_layer(layer: Layer, settings: LayerSettings) -> None:
         if chosen is not None and not layer.allows(technique):
             reason = layer.methods.get(technique, "not possible")
             raise RecipeError(f"layers.{layer.name}.{method}: {reason}", ("layers", layer.name, method))
+    refused = refusal(layer.held, layer.shape, layer.dtype or "F32", settings.quantize) if layer.held else ""
+    if refused:
+        raise RecipeError(f"layers.{layer.name}.quantize: {refused}.", ("layers", layer.name, "quantize"))
     rank = settings.rank.rank if settings.rank else None
     if rank is not None and rank > layer.full_rank:
         raise RecipeError(

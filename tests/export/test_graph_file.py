@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from studio.compression.compress import compress
-from studio.errors import ExportError
+from studio.errors import ExportError, RecipeError
 from studio.evaluation.weight_error import WeightNorms
 from studio.export.graph_file import export_graph, measure_graph_size
 from studio.models.open import open_model
@@ -168,11 +168,30 @@ def test_a_file_that_behaves_otherwise_is_not_kept(model, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_has_no_form_in_old_operators_is_refused_in_one_line(tmp_path):
+BFLOAT16 = {"quantize": {"weight_bits": 16, "float_format": "bf16"}}
+NBITS = {"quantize": {"weight_bits": 4, "granularity": "group", "group_size": 16, "product": "onnxruntime"}}
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings", "reason"),
+    [
+        ("conv", BFLOAT16, "bfloat16 takes operators of version 13, and the file's are of version 11: take fp16"),
+        ("tail", NBITS, "MatMulNBits is not written into such a graph: leave the product portable"),
+    ],
+)
+def test_what_has_no_form_in_the_graph_is_refused_for_a_layer_that_is_named(tmp_path, layer, settings, reason):
     model = opened(tmp_path, opset=11)
-    settings = {"quantize": {"weight_bits": 16, "float_format": "bf16"}}
-    with pytest.raises(ExportError, match=r"conv: bfloat16 takes operators of version 13.*version 11: take fp16"):
-        export_graph(compress(model, recipe_of(settings)), tmp_path / "o.onnx", WeightNorms(model))
+    with pytest.raises(RecipeError, match=rf"^layers\.{layer}\.quantize: {reason}\.$"):
+        compress(model, Recipe.model_validate({"studio": 1, "layers": {layer: settings}}))
+
+
+def test_what_has_no_form_in_the_graph_is_left_out_of_settings_for_all_layers(tmp_path):
+    model = opened(tmp_path, opset=11)
+    assert compress(model, recipe_of(BFLOAT16)).settings == {}
+    found = compress(model, recipe_of(NBITS)).settings
+    shapes = {layer.name: layer.shape for layer in model.info.layers}
+    assert set(found) == set(shapes)
+    assert {chosen.quantize.product_of(shapes[name]) for name, chosen in found.items()} == {"portable"}
 
 
 def test_weights_in_files_of_their_own_are_read_and_written_with_the_graph(tmp_path):

@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import random
 import sys
-import time
 import traceback
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -52,10 +51,10 @@ from studio.session.autosave import Autosave
 #: Seconds that a file may take: of the processor where the system tells them, as it may have other work to do.
 LIMIT = 10.0
 
-#: Seconds by the clock that a file may wait for something.
-WAITING = 120.0
+#: Seconds that a file may wait for something, and those between two looks at it.
+WAITING, GLANCE = 120.0, 0.2
 
-#: Seconds by the clock that the process may take to write the good files.
+#: Seconds that the process may take to write the good files.
 STARTING = 600.0
 
 RECIPE = """studio: 1
@@ -376,11 +375,12 @@ def heard_in_time(hear: Connection, process: int, begun: float | None) -> bool:
         process: its number.
         begun: what `seconds_of` told when it began with a file, None before the first.
     """
-    until = time.monotonic() + (STARTING if begun is None else WAITING)
-    while not hear.poll(0.2):
-        if time.monotonic() > until or (begun is not None and seconds_of(process) - begun > LIMIT):
+    for _ in range(int((STARTING if begun is None else WAITING) / GLANCE)):  # not by the clock: both may be held up
+        if hear.poll(GLANCE):
+            return True
+        if begun is not None and seconds_of(process) - begun > LIMIT:
             return False
-    return True
+    return False
 
 
 def watched(names: Sequence[str], seed: int, count: int) -> list[dict[str, Any]]:

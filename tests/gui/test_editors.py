@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import Qt
 
 from studio.distillation.settings import DistillSettings
 from studio.gui.editors import NumberEditor, make_editor
 from studio.gui.fields import field_specs
+from studio.gui.methods import QuantizeForm
+from studio.models.layer import GraphWeight, Layer
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 
 
@@ -134,3 +138,18 @@ def test_an_optional_number_starts_at_a_sensible_value(qtbot):
     assert editor.value() is None
     editor.switch.click()
     assert editor.value() == 3
+
+
+def test_what_a_graph_that_stays_as_it_was_cannot_hold_is_out_of_reach_with_the_reason(qtbot):
+    held = GraphWeight("w", "w", 2060, turned=True, opset=11, owned=False)
+    layer = Layer("head", "linear", (16, 32), 1, False, 512, 2048, 0, dtype="F32", held=held)
+    form = QuantizeForm()
+    qtbot.addWidget(form)
+    form.show_settings(QuantizeSettings(weight_bits=4, granularity="group"), [layer])
+    box = form.editors["product"].box
+    assert [box.model().item(index).isEnabled() for index in range(3)] == [True, False, False]
+    why = "MatMulNBits is not written into such a graph: leave the product portable."
+    assert box.itemData(1, Qt.ItemDataRole.ToolTipRole) == why
+    assert box.itemData(1, Qt.ItemDataRole.AccessibleTextRole) == f"ONNX RT, exact: {why}"
+    form.show_settings(QuantizeSettings(weight_bits=4, granularity="group"), [replace(layer, held=None)])
+    assert all(box.model().item(index).isEnabled() for index in range(3))
