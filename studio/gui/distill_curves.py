@@ -8,6 +8,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from studio.distillation.settings import TrainingPoint
+from studio.gui.labels import placeholder
 from studio.gui.plots import Plot, bar_length, pen
 from studio.gui.theme import Theme
 from studio.session.jobs import Job
@@ -15,6 +16,9 @@ from studio.session.jobs import Job
 #: Milliseconds between two drawings of a running job: its steps come faster than anybody looks, and three plots cost
 #: the better part of a frame.
 REDRAW_MS = 250
+
+_WAITING = "It is getting ready. Curves begin with the first step."
+_UNMEASURED = "Accuracy is measured as it goes on; nothing is measured yet."
 
 
 class DistillCurves(QWidget):
@@ -39,6 +43,7 @@ class DistillCurves(QWidget):
         self._value_plot.painted(lambda c: self.interval.setData(pen=pen(c.muted, 1.2)))
         self._loss_plot.painted(lambda c: self.loss.setPen(pen(c.energy)))
         self._rate_plot.painted(lambda c: self.rate.setPen(pen(c.muted)))
+        self.empty = placeholder(_WAITING, self._value_plot.widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -62,6 +67,7 @@ class DistillCurves(QWidget):
     def show_points(self, points: Sequence[TrainingPoint]) -> None:
         """Draws these points in place of all others."""
         self._waiting = None
+        self._clear_empty(points)
         steps = [point.step for point in points]
         self.loss.setData(steps, [point.loss for point in points])
         self.rate.setData(steps, [point.learning_rate for point in points])
@@ -74,3 +80,12 @@ class DistillCurves(QWidget):
         total = points[-1].total_steps if points else 1
         for plot in (self._value_plot, self._loss_plot, self._rate_plot):
             plot.item.setXRange(0, total, padding=0.02)
+
+    def _clear_empty(self, points: Sequence[TrainingPoint]) -> None:
+        """Leaves out the axes of what has no point yet, whose ticks would tell of nothing."""
+        measured = any(point.value is not None for point in points)
+        self.empty.setText(_UNMEASURED if points else _WAITING)
+        self.empty.setVisible(not measured)
+        self._value_plot.item.setVisible(measured)
+        for plot in (self._loss_plot, self._rate_plot):
+            plot.widget.setVisible(bool(points))

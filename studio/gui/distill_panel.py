@@ -58,6 +58,11 @@ class InterruptedRun(QFrame):
             self.message.setText(f"A distillation of {epochs} epoch{'s' if epochs != 1 else ''} was interrupted.")
 
 
+def _is_active(job: Job) -> bool:
+    """Whether it can still be cancelled."""
+    return job.is_running or job.can_resume
+
+
 def settings_text(settings: DistillSettings) -> str:
     """What a run was asked: what most runs set, and whatever differs from what is usual."""
     usual = DistillSettings()
@@ -86,6 +91,7 @@ class DistillPanel(QWidget):
         super().__init__()
         self._session = session
         self._job: Job | None = None
+        self._elsewhere = False
         self._past: TrainedRun | None = None
         self._interrupted: SavedRun | None = None
         self.form = DistillForm()
@@ -94,6 +100,7 @@ class DistillPanel(QWidget):
         self.ladder = LadderPanel(session, self.form.settings, lambda: self._why_not(self._job, COMPRESSED))
         self.curves = DistillCurves(theme)
         self.pages = QTabWidget()
+        self._rungs, self._foot = QWidget(), QWidget()
         self.offer = InterruptedRun()
         self.start = QPushButton("Start distilling")
         self.start.setProperty("role", "primary")
@@ -104,6 +111,7 @@ class DistillPanel(QWidget):
         self.told.setAccessibleName("Settings of the variant's training")
         self._reason = label("", "reason", wrap=True)
         self._hint = label("The curves of loss and accuracy appear here while it runs.", "detail", wrap=True)
+        self.pages.currentChanged.connect(self._show)
         self.start.clicked.connect(self._start)
         self.pause.clicked.connect(self._pause_or_resume)
         self.cancel.clicked.connect(self._cancel)
@@ -117,13 +125,13 @@ class DistillPanel(QWidget):
         self._show()
 
     def _lay_out(self) -> None:
-        rungs, settings, progress = QWidget(), QWidget(), QWidget()
-        ladder = QVBoxLayout(rungs)
+        settings, progress = QWidget(), QWidget()
+        ladder = QVBoxLayout(self._rungs)
         ladder.addWidget(self.ladder)
         column = QVBoxLayout(settings)
         column.addWidget(label(_HOW, "detail", wrap=True))
         column.addWidget(self.form, 1)
-        scrolled = QScrollArea()  # where the window is low, curves scroll instead of lying on each other
+        self._curves = scrolled = QScrollArea()  # where the window is low, curves scroll instead of lying on each other
         scrolled.setWidget(self.curves)
         scrolled.setWidgetResizable(True)
         scrolled.setFrameShape(QFrame.Shape.NoFrame)
@@ -133,21 +141,22 @@ class DistillPanel(QWidget):
         curves.addWidget(scrolled, 1)
         for page in (ladder, column, curves):
             page.setContentsMargins(8, 8, 8, 8)
-        self.pages.addTab(rungs, "Ladder")
+        self.pages.addTab(self._rungs, "Ladder")
         self.pages.addTab(settings, "Settings")
         self.pages.addTab(progress, "Progress")
         buttons = QHBoxLayout()
-        buttons.setContentsMargins(8, 0, 8, 8)
         buttons.addWidget(self.start, 1)
         buttons.addWidget(self.pause)
         buttons.addWidget(self.cancel)
-        self._reason.setContentsMargins(8, 0, 8, 0)
+        foot = QVBoxLayout(self._foot)
+        foot.setContentsMargins(8, 0, 8, 8)
+        foot.addWidget(self._reason)
+        foot.addLayout(buttons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.offer)
         layout.addWidget(self.pages, 1)
-        layout.addWidget(self._reason)
-        layout.addLayout(buttons)
+        layout.addWidget(self._foot)
 
     def show_variant(self, variant: Variant) -> None:
         """Shows how a variant was trained, unless a distillation is under way; the newest one for any other variant."""
@@ -155,7 +164,7 @@ class DistillPanel(QWidget):
         self._show()
 
     def _show_newest(self, job: Job | None) -> None:
-        self._job, self._past = job, None
+        self._job, self._past, self._elsewhere = job, None, False
         if job is not None:
             self.pages.setCurrentIndex(PROGRESS)
         self._show()
@@ -196,10 +205,17 @@ class DistillPanel(QWidget):
 
     def _renew(self, change: Change) -> None:
         if "model" in change.kinds:
-            self._past = None
+            self._leave_job()
             self.student.renew()
             self._look_for_interrupted()
         self._show()
+
+    def _leave_job(self) -> None:
+        """Forgets what was trained for the last model; what still runs stays in sight, under its name."""
+        self._past = None
+        self._elsewhere = self._job is not None and _is_active(self._job)
+        if not self._elsewhere:
+            self._job = None
 
     def _follow(self, job: Job) -> None:
         if job is self._job:
@@ -214,29 +230,31 @@ class DistillPanel(QWidget):
 
     def _show(self) -> None:
         job = self._job
-        active = job is not None and (job.is_running or job.can_resume)
+        active = job is not None and _is_active(job)
         reason = self._why_not(job, self.student.kind)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Train the student in the background")
         self._reason.setText(reason)
         self._reason.setVisible(bool(reason))
-        self.cancel.setEnabled(active)
-        self.cancel.setToolTip("Stop; the weights stay as they are" if active else "Nothing is being distilled.")
+        self.cancel.setVisible(active)
+        self.cancel.setToolTip("Stop; the weights stay as they are")
         self._show_pause(job)
+        self._foot.setVisible(active or self.pages.currentWidget() is not self._rungs)  # each rung has its button
         self.ladder.renew()
         self._show_training(job, None if active else self._past)
 
     def _show_training(self, job: Job | None, past: TrainedRun | None) -> None:
         """The state and the curves of a past run, or else of the newest job."""
         self._hint.setVisible(job is None and past is None)
-        self.curves.setVisible(job is not None or past is not None)
+        self._curves.setVisible(job is not None or past is not None)
         self.told.setVisible(past is not None)
         if past is not None:
             self._state.setText(f"{past.name}  ·  {past.found.removeprefix('Distilled: ')}")
             self.told.setText(settings_text(past.settings))
             self.curves.show_points(past.points)
         else:
-            self._state.setText(job_text(job) if job is not None else "")
+            whose = f"{job.title}  ·  " if job is not None and self._elsewhere else ""
+            self._state.setText(f"{whose}{job_text(job)}" if job is not None else "")
             if job is not None:
                 self.curves.show_job(job)
 
@@ -244,13 +262,9 @@ class DistillPanel(QWidget):
         paused = job is not None and job.can_resume
         possible = job is not None and job.can_pause
         self.pause.setText("Resume" if paused else "Pause")
-        self.pause.setEnabled(paused or possible)
-        if paused:
-            self.pause.setToolTip("Go on where it was paused")
-        elif possible:
-            self.pause.setToolTip("Stop after this step; it can go on later, even after the studio was closed")
-        else:
-            self.pause.setToolTip("Nothing is being distilled.")
+        self.pause.setVisible(paused or possible)
+        later = "Stop after this step; it can go on later, even after the studio was closed"
+        self.pause.setToolTip("Go on where it was paused" if paused else later)
 
     def _why_not(self, job: Job | None, student: int) -> str:
         project = self._session.project

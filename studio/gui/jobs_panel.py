@@ -33,7 +33,6 @@ class JobRow(QWidget):
         self.cancel.setToolTip("Stop this job; the project stays as it is")
         self.cancel.clicked.connect(lambda: jobs.cancel(job))
         self.pause = QPushButton("Pause")
-        self.pause.setVisible(job.resumption is not None)
         self.pause.clicked.connect(lambda: _next(jobs, job))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 2)
@@ -48,16 +47,15 @@ class JobRow(QWidget):
     def show_job(self) -> None:
         """Shows the job as it is now."""
         job = self.job
-        over = f"This job is {_STATES[job.state]}."
         active = job.is_running or job.can_resume
         again = "Go on with the samples of a step in smaller parts, which takes less memory and gives the same step"
-        self.cancel.setEnabled(active)
-        self.cancel.setToolTip("Stop this job; the project stays as it is" if active else over)
+        self.cancel.setVisible(active)
+        self._bar.setVisible(active)
         self.pause.setText("Resume" if job.can_resume else "Try smaller" if job.can_retry else "Pause")
-        self.pause.setEnabled(job.can_pause or job.can_resume or job.can_retry)
-        stop = "Stop this job so that it can go on later" if job.can_pause else over
-        self.pause.setToolTip(again if job.can_retry else stop)
-        fraction = 1.0 if job.state is JobState.DONE else job.progress.fraction if job.progress else None
+        self.pause.setVisible(job.can_pause or job.can_resume or job.can_retry)
+        go_on = "Go on where it was paused" if job.can_resume else "Stop this job so that it can go on later"
+        self.pause.setToolTip(again if job.can_retry else go_on)
+        fraction = job.progress.fraction if job.progress else None
         self._bar.setRange(0, 0 if fraction is None and job.is_running else 1000)
         self._bar.setValue(round(1000 * (fraction or 0)))
         self._state.setText(job_text(job))
@@ -65,13 +63,15 @@ class JobRow(QWidget):
 
 
 class JobsPanel(QScrollArea):
-    """Every job of a session, the newest first."""
+    """Jobs of a session, the newest first: those of the open model, and of others what still runs or can go on."""
 
     def __init__(self, jobs: Jobs) -> None:
         super().__init__()
         self._jobs = jobs
         self.rows: dict[int, JobRow] = {}
-        self._empty = label("Exports and distillations run in the background and are listed here.", "detail", wrap=True)
+        self._empty = label(
+            "Searches, scans, distillations and exports run in the background and are listed here.", "detail", wrap=True
+        )
         page = QWidget()
         self._layout = QVBoxLayout(page)
         self._layout.setContentsMargins(8, 8, 8, 8)
@@ -82,6 +82,14 @@ class JobsPanel(QScrollArea):
         self.setAccessibleName("Background jobs")
         jobs.added.connect(self._add)
         jobs.changed.connect(self._show)
+
+    def forget_ended(self) -> None:
+        """Takes what is over from the list: another model is open."""
+        for number, row in list(self.rows.items()):
+            if not (row.job.is_running or row.job.can_resume or row.job.can_retry):
+                self._layout.removeWidget(self.rows.pop(number))
+                row.deleteLater()
+        self._empty.setVisible(not self.rows)
 
     def _add(self, job: Job) -> None:
         self._empty.hide()

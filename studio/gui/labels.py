@@ -33,18 +33,26 @@ def set_tone(widget: QWidget, tone: str) -> None:
 
 
 class ElidedLabel(QLabel):
-    """One line of text that gives way: it ends in … where there is no room, and the tooltip shows it whole."""
+    """One line of text that gives way: where there is no room it ends in …, or a shorter one takes its place.
+
+    The tooltip shows it whole.
+    """
 
     def __init__(self, text: str = "", role: str | None = None, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight):
         super().__init__(text)
         self._mode = mode
+        self._short = ""
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         if role is not None:
             self.setProperty("role", role)
 
-    def setText(self, text: str) -> None:
-        """Shows `text`; the same again costs nothing, for it is said at every move of a slider."""
-        if text != self.text():
+    def setText(self, text: str, short: str = "") -> None:
+        """Shows `text`, or `short` where it does not fit.
+
+        The same again costs nothing, for it is said at every move of a slider.
+        """
+        if (text, short) != (self.text(), self._short):
+            self._short = short
             super().setText(text)
             self._update_tooltip()
 
@@ -65,7 +73,10 @@ class ElidedLabel(QLabel):
         painter.end()
 
     def _elided(self) -> str:
-        return self.fontMetrics().elidedText(self.text(), self._mode, self.width())
+        fits = self.fontMetrics().horizontalAdvance(self.text()) <= self.width()
+        return self.fontMetrics().elidedText(
+            self.text() if fits or not self._short else self._short, self._mode, self.width()
+        )
 
     def _update_tooltip(self) -> None:
         self.setToolTip(self.text() if self._elided() != self.text() else "")

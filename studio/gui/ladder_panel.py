@@ -27,7 +27,7 @@ class RungCard(QFrame):
     def __init__(self, rung: Rung) -> None:
         super().__init__()
         self.rung = rung
-        self._shown: tuple[RungState, bool, str] | None = None
+        self._shown: tuple[RungState, bool, str, str] | None = None
         self.setProperty("role", "card")
         self.title = label(rung.title, "heading")
         self.mark = label("", "detail")
@@ -50,17 +50,18 @@ class RungCard(QFrame):
         for widget in (what, self.figures, self.reason):
             layout.addWidget(widget)
 
-    def show_state(self, state: RungState, suggested: bool, busy: str) -> None:
+    def show_state(self, state: RungState, suggested: bool, busy: str, told: str = "") -> None:
         """Shows how the rung stands.
 
         Args:
             state: of the rung.
             suggested: whether it is the one to take next.
             busy: why it cannot be taken just now; empty where it can.
+            told: what stands above all cards and need not be said in this one again.
         """
-        if self._shown == (state, suggested, busy):
+        if self._shown == (state, suggested, busy, told):
             return
-        self._shown = (state, suggested, busy)
+        self._shown = (state, suggested, busy, told)
         again = state.holds and not state.rung.trains
         self.mark.setText("holds now" if state.holds else "suggested" if suggested else "")
         set_tone(self.mark, "good" if suggested and not state.holds else "")
@@ -70,8 +71,9 @@ class RungCard(QFrame):
         barred = state.barred or busy or ("It holds now." if again else "")
         self.take.setEnabled(not barred)
         self.take.setToolTip(barred or "One step, which is measured and which one undo takes back")
-        self.reason.setText(state.barred or busy)
-        self.reason.setVisible(bool(state.barred or busy))
+        reason = state.barred or busy
+        self.reason.setText(reason)
+        self.reason.setVisible(reason not in ("", told))
         self.figures.setText(figures_text(state))
         self.figures.setVisible(not state.barred or state.metric is not None)
 
@@ -154,7 +156,7 @@ class LadderPanel(QScrollArea):
         self.advice.setText(f"Next: {advice.rung.title}. {advice.why}" if advice.rung else advice.why)
         for state in self._session.ladder.states(project, self._training()):
             busy = self._busy() if state.rung.trains else ""
-            self.cards[state.rung.key].show_state(state, state.rung is advice.rung, busy)
+            self.cards[state.rung.key].show_state(state, state.rung is advice.rung, busy, advice.why)
 
     def _take(self, rung: Rung) -> None:
         project = self._session.project

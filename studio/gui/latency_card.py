@@ -54,7 +54,8 @@ class LatencyCard(Card):
         elif latencies.failure:
             self.detail.setText(latencies.failure)
         elif found is not None:
-            self.detail.setText(f"{faster_text(found.faster)}  ·  {_conditions(found)}")
+            faster = faster_text(found.faster)
+            self.detail.setText(f"{faster}  ·  {_conditions(found)}", short=faster)
         else:
             self.detail.setText("before this edit" if shown is not None else _setting(settings))
         set_tone(self.value, "" if found is not None else "stale")

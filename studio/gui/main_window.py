@@ -182,6 +182,7 @@ class MainWindow(QMainWindow):
         if "model" in change.kinds and self._session.project is not None:
             info = self._session.project.info
             self.notice.hide()
+            self.jobs.forget_ended()
             self._show_stage()
             self.tabs.setCurrentWidget(self.overview)
             if Path(info.path).is_file():

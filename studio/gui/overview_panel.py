@@ -29,7 +29,12 @@ _BY_WEIGHTS = "Told by the weights alone: noise at a layer's outputs is 30 dB be
 _BY_SCAN = "Where a scan has measured a layer its figures count."
 _ALONE = "Layers are judged one by one. “Try” takes a whole card as one step; the top shows what it does."
 
-_TAKEN = "All its layers have these settings, or are kept or locked."
+_TAKEN = "All its layers have such settings or stronger ones, or are kept or locked."
+
+_HELD = "Your settings go as far as this or further, in all layers that may change."
+
+#: Share of the model below which a saving is none.
+_WORTH = 0.01
 
 _STORED = "Zeros are stored: neither the file nor the arithmetic shrinks."
 
@@ -84,8 +89,8 @@ class MethodCard(QFrame):
         known = found.bytes_saved is not None
         waiting = "Looking at the weights …" if looking else "Not known"
         self.saving.setText(saving_text(found, info) if known else waiting)
-        set_tone(self.saving, "good" if found.harmless else "stale")
-        self.told.setText(told_text(found, info))
+        set_tone(self.saving, "good" if found.harmless and not taken and is_worth(found, info) else "stale")
+        self.told.setText(_HELD if taken and found.harmless else told_text(found, info))
         self.refused.setText(refused_text(found.refused))
         self.refused.setVisible(bool(found.refused) and bool(found.eligible))
         barred = (_TAKEN if taken else "") if found.harmless else "No layer is expected to stay as good."
@@ -96,17 +101,28 @@ class MethodCard(QFrame):
         self.layers.setToolTip("Select these layers in the table" if found.eligible else "No layer can take it.")
 
 
+def is_worth(found: Feasibility, info: ModelInfo) -> bool:
+    """Whether a method saves a hundredth of anything."""
+    saved = ((found.bytes_saved, info.bytes), (found.macs_saved, info.macs), (found.zeros, info.parameters))
+    return any((part or 0) >= _WORTH * max(1, whole) for part, whole in saved)
+
+
+def _share(part: int, whole: int) -> str:
+    """A share of the whole; what rounds to nothing is not called nothing."""
+    return percent_text(part / whole) if abs(part) >= 0.0005 * whole else "under 0.1 %"
+
+
 def saving_text(found: Feasibility, info: ModelInfo) -> str:
     """What a method saves: ``"−231 kB (75.0 %)"``, with arithmetic and zeros where there are some."""
     parts = []
     if found.bytes_saved:
-        share = percent_text(found.bytes_saved / info.bytes)
-        parts.append(f"{saved_text(found.bytes_saved, 0)} ({share})")
+        parts.append(f"{saved_text(found.bytes_saved, 0)} ({_share(found.bytes_saved, info.bytes)})")
     if found.macs_saved:
-        parts.append(f"−{short_count(found.macs_saved)} MACs ({percent_text(found.macs_saved / info.macs)})")
+        parts.append(f"−{short_count(found.macs_saved)} MACs ({_share(found.macs_saved, info.macs)})")
     if found.zeros:
         parts.append(f"{percent_text(found.zeros / info.parameters)} of all weights zero")
-    return "  ·  ".join(parts) or "Nothing at no expected loss"
+    little = "" if is_worth(found, info) else "Next to nothing: "
+    return f"{little}{'  ·  '.join(parts)}" if parts else "Nothing at no expected loss"
 
 
 def told_text(found: Feasibility, info: ModelInfo) -> str:

@@ -16,11 +16,11 @@ from studio.gui.text import (
     measurement_text,
     metric_name,
     metric_value,
-    one_unit,
     predicted_text,
     ratio_text,
     saved_text,
     short_count,
+    two_sizes,
 )
 from studio.session.preview import PreviewState
 from studio.session.session import Session
@@ -82,9 +82,7 @@ class SummaryBar(QWidget):
             return
         before = project.export_size or project.info.bytes
         changed = before != cost.bytes
-        self.size_card.value.setText(
-            one_unit(bytes_text(before), bytes_text(cost.bytes)) if changed else bytes_text(before)
-        )
+        self.size_card.value.setText(two_sizes(before, cost.bytes) if changed else bytes_text(before))
         self.size_card.detail.setText(
             f"{ratio_text(before, cost.bytes)}  ·  {saved_text(before, cost.bytes)}" if changed else "as the original"
         )

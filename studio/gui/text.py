@@ -18,6 +18,10 @@ _METRIC_NAMES = {name: kind.title for name, kind in METRIC_KINDS.items()} | {
 }
 _PERCENT_METRICS = frozenset(name for name, kind in METRIC_KINDS.items() if kind.unit == "%") | {WEIGHT_ERROR}
 
+#: What the units of sizes count, and how many of one stay readable.
+_BYTES = {"kB": 1e3, "MB": 1e6}
+_LONGEST = 1e5
+
 _KIND_NAMES = {"linear": "Linear", "embedding": "Embedding"}
 
 
@@ -38,6 +42,15 @@ def one_unit(before: str, after: str) -> str:
     """Two figures with what became of the first, the unit told once where they share it: ``"501.3 → 60.9 kB"``."""
     unit = f" {after.rsplit(' ', 1)[-1]}"
     return f"{before.removesuffix(unit)} → {after}"
+
+
+def two_sizes(before: int, after: int) -> str:
+    """Two sizes in the unit of the second, as long as that leaves the first one readable: ``"2,630 → 813.1 kB"``."""
+    second = bytes_text(after)
+    unit = second.rsplit(" ", 1)[-1]
+    if bytes_text(before).endswith(f" {unit}") or unit not in _BYTES or before >= _LONGEST * _BYTES[unit]:
+        return one_unit(bytes_text(before), second)
+    return f"{before / _BYTES[unit]:,.0f} → {second}"
 
 
 def saved_text(before: int, after: int) -> str:

@@ -46,6 +46,9 @@ LATENCY = "latency"
 
 KINDS = (*METERS, LATENCY, DROP)
 
+#: What a limit is a share of, in words.
+_SHARED = {"macs": "operations", "nonzeros": "weights", LATENCY: "time"}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -66,6 +69,17 @@ class Target:
     def text(self) -> str:
         """As `parse_target` reads it."""
         return f"{self.kind}={self.limit:g}{'ms' if self.absolute else ''}"
+
+    @property
+    def words(self) -> str:
+        """For people: ``"8× smaller"``, ``"60 % of the time"``."""
+        if self.kind == "size":
+            return f"{1 / self.limit:.3g}× smaller"
+        if self.kind == DROP:
+            return f"smallest, losing at most {self.limit:g}"
+        if self.absolute:
+            return f"at most {self.limit:g} ms"
+        return f"{100 * self.limit:.3g} % of the {_SHARED[self.kind]}"
 
     @property
     def meter(self) -> Meter:

@@ -8,7 +8,7 @@ from studio.engine.door import Call, Lane
 from studio.engine.requests import FindHarmless
 from studio.evaluation.feasibility import Feasibility, Harmless, feasibility
 from studio.progress import Progress
-from studio.recipe.settings import LayerSettings
+from studio.recipe.settings import LayerSettings, PruneSettings
 from studio.session.asking import Asker
 from studio.session.project import Choice, Project
 from studio.session.scans import Scans
@@ -79,12 +79,12 @@ class Feasibilities:
         return all(project.settings(name) == settings for name, settings in self._chosen(project, found).items())
 
     def _chosen(self, project: Project, found: Feasibility) -> dict[str, LayerSettings]:
-        """What `take` sets."""
+        """What `take` sets: nothing where the layer is kept, locked or has as much already."""
         stay = project.locked
         return {
             name: _with(project.settings(name), settings)
             for name, settings in self._spread(project, found).items()
-            if name not in stay and not project.settings(name).keep
+            if name not in stay and not _is_as_strong(project.settings(name), settings)
         }
 
     def _spread(self, project: Project, found: Feasibility) -> dict[str, LayerSettings]:
@@ -108,6 +108,24 @@ class Feasibilities:
     def _end(self) -> None:
         self.looking, self.progress = False, None
         self.changed.emit()
+
+
+def _zeros(settings: PruneSettings) -> float:
+    """Share of the weights that become zero."""
+    return settings.ratio if settings.kind == "unstructured" else 1 - settings.n / settings.m
+
+
+def _is_as_strong(now: LayerSettings, told: LayerSettings) -> bool:
+    """Whether a layer is kept as it is, or its own settings go as far as those told."""
+    if now.keep:
+        return True
+    if told.quantize is not None:
+        return now.quantize is not None and now.quantize.weight_bits <= told.quantize.weight_bits
+    if told.channels is not None:
+        return now.channels is not None and now.channels.ratio >= told.channels.ratio
+    if told.prune is not None:
+        return now.prune is not None and (now.prune == told.prune or _zeros(now.prune) > _zeros(told.prune))
+    return now.rank is not None and now.rank == told.rank
 
 
 def _with(now: LayerSettings, more: LayerSettings) -> LayerSettings:

@@ -103,7 +103,7 @@ class Searches:
         scan = self._scans.begin(project)
         self.clear()
         self._project, self.target = project, target
-        title = f"Search {target.text} for {Path(project.info.path).name}"
+        title = f"Search: {target.words}  ·  {Path(project.info.path).name}"
         self.job = self._jobs.start(
             "search",
             title,

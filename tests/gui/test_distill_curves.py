@@ -44,6 +44,21 @@ def test_the_end_of_a_job_is_drawn_at_once(theme, qtbot):
     assert drawn(curves) == [2.0, 1.0]
 
 
+def test_before_the_first_step_there_is_a_word_and_no_axis(theme, qtbot):
+    curves = DistillCurves(theme)
+    qtbot.addWidget(curves)
+    curves.show_job(job_with())
+    assert "Curves begin with the first step" in curves.empty.text()
+    assert [plot.item.isVisible() for plot in (curves._value_plot,)] == [False]
+    assert curves._loss_plot.widget.isHidden()
+    curves.show_points([FIRST])
+    assert "nothing is measured yet" in curves.empty.text()
+    assert not curves._loss_plot.widget.isHidden()
+    curves.show_points([replace(FIRST, value=90.0, low=89.0, high=91.0)])
+    assert curves.empty.isHidden()
+    assert curves._value_plot.item.isVisible()
+
+
 def test_the_training_of_a_variant_is_shown_again_when_it_is_selected_after_reopening(
     session, engine, theme, qtbot, digits, tmp_path, monkeypatch
 ):
@@ -70,4 +85,4 @@ def test_the_training_of_a_variant_is_shown_again_when_it_is_selected_after_reop
     assert panel._state.text() == "Distilled 1  ·  top1 90.10 → 97.90."
     assert "Temperature T 2.5" in panel.told.text()
     assert "Momentum" not in panel.told.text()
-    assert not panel.pause.isEnabled()
+    assert panel.pause.isHidden()

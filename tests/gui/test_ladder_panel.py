@@ -20,6 +20,7 @@ def test_before_a_layer_is_compressed_no_rung_can_be_taken_and_each_says_why(pan
     for card in panel.cards.values():
         assert not card.take.isEnabled()
         assert "Compress at least one layer first" in card.reason.text()
+        assert card.reason.isHidden()  # it is said once, above them
     assert "Compress at least one layer first" in panel.advice.text()
 
 

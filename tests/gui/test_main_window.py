@@ -133,22 +133,39 @@ def test_a_distillation_is_paused_and_resumed(at_work, session, engine):
     session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
     engine.hold = True
     panel = at_work.distill
-    assert not panel.pause.isEnabled()
+    assert panel.pause.isHidden()
     panel.start.click()
     panel.pause.click()
     assert panel._state.text() == "pausing"
-    assert not panel.pause.isEnabled()
+    assert panel.pause.isHidden()
     engine.calls[-1].future.set_exception(Cancelled())
     assert panel._state.text() == "paused at step 80 of 100"
     assert "paused" in panel._reason.text()
     assert (panel.pause.text(), panel.start.isEnabled()) == ("Resume", False)
     row = at_work.jobs.rows[session.jobs.all[-1].id]
-    assert (row.pause.text(), row.cancel.isEnabled()) == ("Resume", True)
+    assert (row.pause.text(), row.cancel.isHidden()) == ("Resume", False)
     panel.pause.click()
     assert engine.asked[-1].resume
     assert panel.pause.text() == "Pause"
     panel.cancel.click()
     assert panel.start.isEnabled()
+
+
+def test_what_ended_with_the_last_model_leaves_the_page_and_what_runs_on_says_whose_it_is(at_work, session, engine):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    panel, jobs = at_work.distill, at_work.jobs
+    panel.start.click()
+    engine.hold = True
+    panel.start.click()
+    done, running = session.jobs.all[-2:]
+    assert (jobs.rows[done.id].cancel.isHidden(), jobs.rows[done.id].pause.isHidden()) == (True, True)
+    session.open_model("/models/other.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
+    assert list(jobs.rows) == [running.id]
+    assert panel._state.text().startswith("Distil digits.onnx  ·  ")
+    session.jobs.cancel(running)
+    session.open_model("/models/digits.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
+    assert (list(jobs.rows), jobs._empty.isHidden()) == ([], False)
+    assert (panel._state.text(), panel._hint.isHidden()) == ("", False)
 
 
 def test_a_distillation_that_memory_was_short_for_is_tried_again_in_smaller_parts(at_work, session, engine):
@@ -158,7 +175,7 @@ def test_a_distillation_that_memory_was_short_for_is_tried_again_in_smaller_part
     row = at_work.jobs.rows[session.jobs.all[-1].id]
     assert row.pause.text() == "Pause"
     engine.calls[-1].future.set_exception(MemoryShortError("Memory was short."))
-    assert (row.pause.text(), row.pause.isEnabled(), row.cancel.isEnabled()) == ("Try smaller", True, False)
+    assert (row.pause.text(), row.pause.isHidden(), row.cancel.isHidden()) == ("Try smaller", False, True)
     assert "takes less memory" in row.pause.toolTip()
     row.pause.click()
     assert engine.asked[-1].settings.accumulate == 2

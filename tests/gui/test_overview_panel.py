@@ -4,7 +4,9 @@ import pytest
 
 from studio.engine.requests import FindHarmless, ScanLayers
 from studio.evaluation.candidates import METHODS
+from studio.evaluation.feasibility import Feasibility
 from studio.gui.overview_panel import refused_text
+from studio.recipe.settings import LayerSettings, QuantizeSettings
 from tests.gui.conftest import TINY
 
 
@@ -42,11 +44,28 @@ def test_a_card_that_would_change_nothing_says_that_it_is_taken_until_its_step_i
     bits.take.click()
     assert bits.take.text() == "Taken"
     assert not bits.take.isEnabled()
-    assert bits.take.toolTip() == "All its layers have these settings, or are kept or locked."
+    assert bits.take.toolTip() == "All its layers have such settings or stronger ones, or are kept or locked."
     assert panel.cards["channels"].take.isEnabled()
     session.undo()
     assert bits.take.text() == "Try"
     assert bits.take.isEnabled()
+
+
+def test_a_card_offers_nothing_weaker_than_what_is_set(panel, session):
+    four = QuantizeSettings.model_validate({"weight_bits": 4})
+    session.edit_layers([layer.name for layer in session.project.info.layers], "Quantize", quantize=four)
+    bits = panel.cards["quantize"]
+    assert (bits.take.text(), bits.saving.property("tone")) == ("Taken", "stale")
+    assert bits.told.text().startswith("Your settings go as far as this or further")
+
+
+def test_next_to_nothing_is_no_saving(panel, session):
+    info = session.project.info
+    little = Feasibility("rank", ("head",), {}, {"head": LayerSettings()}, bytes_saved=info.bytes // 5000, macs_saved=0)
+    card = panel.cards["rank"]
+    card.show_found(little, info, looking=False, taken=False)
+    assert card.saving.text() == "Next to nothing: −7 B (under 0.1 %)"
+    assert card.saving.property("tone") == "stale"
 
 
 def test_channels_are_taken_from_all_layers_of_the_group(panel, session):

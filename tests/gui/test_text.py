@@ -1,7 +1,7 @@
 from studio.evaluation.prediction import Estimate
 from studio.evaluation.result import Measurement
 from studio.gui import text
-from studio.gui.text import one_unit
+from studio.gui.text import one_unit, two_sizes
 from studio.recipe.factorization import Factorization
 from studio.recipe.settings import LayerSettings, PruneSettings, QuantizeSettings, RankSettings
 
@@ -76,3 +76,10 @@ def test_how_a_layer_was_split_is_told_in_words():
 def test_two_figures_of_one_unit_name_it_once():
     assert one_unit("501.3 kB", "60.9 kB") == "501.3 → 60.9 kB"
     assert one_unit("1.2 MB", "60.9 kB") == "1.2 MB → 60.9 kB"
+
+
+def test_two_sizes_are_told_in_the_unit_of_the_smaller_one():
+    assert two_sizes(501_300, 60_900) == "501.3 → 60.9 kB"
+    assert two_sizes(2_630_000, 813_100) == "2,630 → 813.1 kB"
+    assert two_sizes(1_500_000_000, 40_100_000) == "1,500 → 40.1 MB"
+    assert two_sizes(2_630_000_000, 813_100) == "2.63 GB → 813.1 kB"

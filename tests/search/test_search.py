@@ -195,5 +195,8 @@ def test_a_target_that_means_nothing_is_one_clear_line(text: str, message: str):
 
 
 def test_a_target_is_a_kind_and_a_number():
+    assert [parse_target(text).words for text in ("size=0.125", "drop=0.5", "latency=2ms", "macs=0.4")] == [
+        "8× smaller", "smallest, losing at most 0.5", "at most 2 ms", "40 % of the operations",
+    ]  # fmt: skip
     assert parse_target("size = 0.25") == Target("size", 0.25)
     assert parse_target("drop=0.5") == Target("drop", 0.5)
