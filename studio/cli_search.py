@@ -99,7 +99,7 @@ def _plain(point: FrontierPoint) -> dict[str, Any]:
         "label": point.label,
         "recipe": point.recipe.plain(),
         "bytes": point.bytes,
-        "macs": point.macs,
+        "macs": point.macs or None,
         "spent": point.spent,
         "foreseen_ms": point.foreseen_ms,
         "ms": point.ms,
@@ -122,7 +122,7 @@ def _print(found: SearchOutcome, path: str, target: Target) -> None:
         measured = "–" if point.metric is None else figure(metric, point.metric.value)
         drop = "–" if point.drop is None else figure(metric, point.drop.value)
         marked = f"[bold]{name}[/bold]" if point.key == found.best.key else name
-        table.add_row(marked, f"{point.bytes:,}", f"{point.macs:,}", expected, measured, drop)
+        table.add_row(marked, f"{point.bytes:,}", f"{point.macs:,}" if point.macs else "–", expected, measured, drop)
     out.print(table)
     _print_offer(found, path, target)
     _print_time(found)

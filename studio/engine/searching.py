@@ -15,6 +15,7 @@ from studio.engine.requests import (
     Source,
     TimeSettings,
 )
+from studio.errors import SearchError
 from studio.evaluation.candidates import candidates
 from studio.evaluation.result import Result
 from studio.export.latency import Latency, LatencySettings, TimeTable
@@ -23,7 +24,7 @@ from studio.recipe.recipe import Recipe
 from studio.search.outcome import SearchOutcome
 from studio.search.problem import Problem
 from studio.search.run import MEASURED, search
-from studio.search.target import LATENCY, Target, checked_target
+from studio.search.target import LATENCY, Target, checked_target, uncounted
 from studio.search.timed import ROUNDS, WholeTime, search_in_time
 from studio.search.times import CHOICES, ORIGINAL, LayerTimes
 
@@ -52,6 +53,8 @@ def answer_search(request: Search, ask: Ask, report: Report, publish: Publish) -
     """
     source, target = request.source, checked_target(request.target)
     info = ask(OpenModel(source.model, source.skeleton), report, _nothing)
+    if reason := uncounted(info, target.kind):
+        raise SearchError(f"--target: {target.text}: {reason}.")
     times = _times(source, ask, report) if target.kind == LATENCY else None
     exported = ask(MeasureExportSize(source.model, source.skeleton), report, _nothing)
     problem = Problem(info, source.recipe, exported, target if times is None else _share(target, times), times)

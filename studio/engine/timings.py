@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from studio.compression.compress import CompressedModel
+from studio.export.graph_edit import edited
+from studio.export.graph_file import graph_content
 from studio.export.latency import LatencySettings, TimeTable
 from studio.export.onnx_file import onnx_bytes
 from studio.export.timing import layer_times, median_ms, run_stopwatch
@@ -21,6 +23,8 @@ def written(compressed: CompressedModel) -> bytes:
         ExportError: it cannot be written.
     """
     model = compressed.model
+    if model.onnx is not None:
+        return graph_content(edited(compressed))
     return onnx_bytes(compressed.graph, model.info, model.free_size, integer_layers(compressed.settings))
 
 
@@ -30,6 +34,8 @@ def written_original(model: Model) -> bytes:
     Raises:
         ExportError: it cannot be written.
     """
+    if model.onnx is not None:
+        return graph_content(model.onnx.proto)
     return onnx_bytes(model.graph, model.info, model.free_size)
 
 

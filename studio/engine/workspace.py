@@ -29,6 +29,7 @@ from studio.engine.kept_scan import KeptScan
 from studio.engine.leverages import Leverages
 from studio.engine.looking import answer_looking
 from studio.engine.memory import Memory
+from studio.engine.outputs import Outputs
 from studio.engine.requests import (
     Assist,
     CheckData,
@@ -66,10 +67,8 @@ from studio.evaluation.data_guess import DataGuess, DataView
 from studio.evaluation.evaluate import Reference, measure
 from studio.evaluation.feasibility import Harmless
 from studio.evaluation.look import look
-from studio.evaluation.predict import HasOutputs, Predict
-from studio.evaluation.replay import Replay
 from studio.evaluation.result import WEIGHT_ERROR, Result
-from studio.evaluation.runtime import predict_of, session_of
+from studio.evaluation.runtime import predict_of
 from studio.evaluation.scan import Course, scan
 from studio.evaluation.sensitivity import Scan, ScanPoint, scan_key
 from studio.evaluation.weight_error import WeightNorms, weight_error
@@ -93,9 +92,6 @@ Answer = TypeVar("Answer")
 #: Samples that pass through the model at once while calibrating.
 CALIBRATION_BATCH = 64
 
-#: Bytes of activations that each of the last three replays may keep.
-REPLAY_BUDGET = 1 << 30
-
 
 class Workspace:
     """The engine itself, without a process or a thread of its own."""
@@ -104,7 +100,7 @@ class Workspace:
         self._models = Memory(2)
         self._data = Datasets()
         self._references = Memory(4)
-        self._replays = Memory(3)
+        self._outputs = Outputs()
         self._calibrations = Memory(2)
         self._gradients = ChannelGradients()
         self._leverages = Leverages()
@@ -193,7 +189,7 @@ class Workspace:
             return replace(result, factors=compressed.factors)
 
         result = measure(
-            self._outputs(model, request.data, compressed),
+            self._outputs.of(compressed, request.data),
             data,
             reference=self._reference(model, request.data),
             model=model,
@@ -220,9 +216,9 @@ class Workspace:
 
         with kept:
             data = self._dataset(request.data, model) if request.data else None
-            replay = self._replays.get(("alone", *self._measured(model, request.data)), lambda: _alone(model))
+            outputs = self._outputs.alone(model, request.data)
             reference, calibration = self._reference(model, request.data), self._learnt(source, model, report)
-            course = Course(model, data, replay, reference, calibration, options, samples, seed, racing)
+            course = Course(model, data, outputs, reference, calibration, options, samples, seed, racing)
             scan(course, chosen, known=kept.scan.points, report=report, publish=keep)
         return kept.scan
 
@@ -310,26 +306,6 @@ class Workspace:
     def _norms(self, model: Model) -> WeightNorms:
         return self._references.get((model.info.fingerprint, WEIGHT_ERROR), lambda: WeightNorms(model))
 
-    def _outputs(self, model: Model, data: str | None, compressed: CompressedModel) -> Predict | HasOutputs:
-        """What gives the compressed model's outputs."""
-        if model.info.runtime:
-            return session_of(model, compressed)
-        return self._replay(model, data, compressed).predict(compressed.graph)
-
-    def _replay(self, model: Model, data: str | None, compressed: CompressedModel) -> Replay:
-        """What keeps activations for models of this kind, so that an edit re-runs only what depends on it.
-
-        Layers tried alone all differ from the original. Of whole recipes each differs from the one before, in the
-        layer fit and in the sequential one, which would drive each other's values out.
-        """
-        kind = "alone" if len(compressed.settings) <= 1 else compressed.fit
-        key = (kind, *self._measured(model, data))
-        return self._replays.get(key, lambda: Replay(model.graph, REPLAY_BUDGET, follow=kind != "alone"))
-
-    def _measured(self, model: Model, data: str | None) -> tuple[Hashable, ...]:
-        """What a replay's values belong to."""
-        return model.info.fingerprint, file_version(data) if data else None
-
     def _compress(self, source: Source, report: Report) -> CompressedModel:
         """The compressed model of `source`; layers that the last one of the same model shares are taken over."""
         model = self._model(source.model, source.skeleton)
@@ -386,11 +362,6 @@ class Workspace:
             return replace(remembered_calibration(model, batches, report), scores=scores)
 
         return self._calibrations.get(key, learn)
-
-
-def _alone(model: Model) -> Replay:
-    """What keeps activations for layers tried alone, which all differ from the original."""
-    return Replay(model.graph, REPLAY_BUDGET)
 
 
 def _key(recipe: Recipe) -> str:

@@ -1,6 +1,6 @@
 """The layer scan: every layer or group of channels alone, at several strengths of each method, on the same samples.
 
-Each candidate differs from the original in one layer, or in those that share channels, so that a `Replay` of the
+Each candidate differs from the original in one layer, or in those that share channels, so that a replay of the
 original runs only what lies behind it; the values are those of full evaluations.
 """
 
@@ -11,9 +11,9 @@ from studio.analysis.calibration import Calibration
 from studio.compression.compress import CompressedModel, compress
 from studio.evaluation.candidates import Candidate
 from studio.evaluation.evaluate import Samples, measure
+from studio.evaluation.predict import HasOutputs, Predict
 from studio.evaluation.racing import is_decided
 from studio.evaluation.reference import Reference
-from studio.evaluation.replay import Replay
 from studio.evaluation.result import Result, distortion_of, drop_of
 from studio.evaluation.sensitivity import ScanPoint, candidate_key
 from studio.models.model import Model
@@ -33,7 +33,7 @@ class Course:
     Attributes:
         model: the original.
         data: the samples; None takes random input.
-        replay: of the original.
+        outputs: gives the outputs of a candidate.
         reference: the original's outputs.
         calibration: what the methods fit to, None to fit to the weights alone.
         options: of the recipes.
@@ -44,7 +44,7 @@ class Course:
 
     model: Model
     data: Samples | None
-    replay: Replay
+    outputs: Callable[[CompressedModel], Predict | HasOutputs]
     reference: Reference
     calibration: Calibration | None
     options: Options
@@ -89,7 +89,7 @@ def measure_alone(course: Course, candidate: Candidate, report: Report = silent)
     recipe = Recipe(options=options).with_layer(candidate.layer.name, candidate.settings)
     compressed = compress(course.model, recipe, calibration=course.calibration, report=report)
     result = measure(
-        course.replay.predict(compressed.graph),
+        course.outputs(compressed),
         course.data,
         reference=course.reference,
         model=course.model,

@@ -18,11 +18,12 @@ from studio.compression.half import HalfWeight
 from studio.compression.modules import CompressedConv, CompressedLinear
 from studio.compression.stored import IntegerWeight, StoredWeight
 from studio.errors import ExportError
+from studio.export.attribution import node_key
 from studio.models.layer import GraphWeight, Layer
 from studio.models.model import Model
 from studio.models.onnx_loose import OnnxGraph
-from studio.models.onnx_places import Place, find_places, set_floats
-from studio.recipe.graph_form import HALF, QUANTIZED, SCALE, ZERO_POINT, Form, FormNode, FormTensor, form_of
+from studio.models.onnx_places import Place, find_places, graphs_in, set_floats
+from studio.recipe.graph_form import ENDINGS, HALF, QUANTIZED, SCALE, ZERO_POINT, Form, FormNode, FormTensor, form_of
 from studio.recipe.settings import LayerSettings
 from studio.recipe.stored_size import NBITS_DOMAIN
 
@@ -81,6 +82,27 @@ def edited(compressed: CompressedModel) -> onnx.ModelProto:
         _put_first(graphs[key], nodes)
     _declare(copy, forms)
     return copy
+
+
+def graph_owners(model: Model) -> dict[str, str]:
+    """The layers of the nodes that read weights, and of those that `edited` puts there, by `node_key`.
+
+    Empty where the graph is not the file's own.
+    """
+    owners = dict[str, str]()
+    if model.onnx is None:
+        return owners
+    layers = {model.stored_name(layer.name): layer for layer in model.info.layers}
+    readers = {place.output: layers[place.layer].name for place in find_places(model.onnx.proto)}
+    for graph in graphs_in(model.onnx.proto.graph):
+        for node in graph.node:
+            read = [name for name in node.input if name in readers]
+            if read:
+                owners[node_key(node)] = readers[read[0]]
+    for layer in model.info.layers:
+        if layer.held is not None:
+            owners |= {layer.held.stem + ending: layer.name for ending in ENDINGS}
+    return owners
 
 
 def _form(layer: Layer, settings: LayerSettings) -> Form:

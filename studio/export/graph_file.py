@@ -73,7 +73,7 @@ def export_graph(
     model = compressed.model
     check_target(out, format, model.info.path)
     report(Progress(0, None, f"Writing {out.name}"))
-    content, before = _content(edited(compressed)), measure_graph_size(model)
+    content, before = graph_content(edited(compressed)), measure_graph_size(model)
     predicted = model_cost(model.info, compressed.recipe, compressed.factors, before).bytes
     reports: list[ExportReport] = []
 
@@ -96,7 +96,7 @@ def export_graph(
     return reports[0]
 
 
-def _content(graph: onnx.ModelProto) -> bytes:
+def graph_content(graph: onnx.ModelProto) -> bytes:
     """The checked file.
 
     Raises:

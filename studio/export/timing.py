@@ -18,9 +18,11 @@ import studio
 from studio.errors import ExportError
 from studio.evaluation.intervals import median_interval
 from studio.export.attribution import Attribution, by_layer
+from studio.export.graph_edit import graph_owners
 from studio.export.latency import Latency, LatencySettings, Ratio, Timing
 from studio.export.stopwatch import Job
 from studio.models.model import Model
+from studio.models.onnx_places import graphs_in
 from studio.progress import Progress, Report, silent
 
 _MODULE = "studio.export.stopwatch"
@@ -30,6 +32,9 @@ _MODULE = "studio.export.stopwatch"
 _TRIMMED = 0.25
 
 _MILLI = 1000.0
+
+#: Operators whose time is that of the nodes within them.
+_AROUND = ("If", "Loop", "Scan")
 
 
 def measure_latency(
@@ -85,10 +90,14 @@ def layer_times(
         whole: milliseconds of a run without a profile.
     """
     proto = onnx.load_model_from_string(content)
-    times = {key: float(stats.trim_mean(values, _TRIMMED)) for key, values in kernels.items() if values}
+    counted = {key: values for key, values in kernels.items() if values and key.split(":")[0] not in _AROUND}
+    runs = float(np.median([len(values) for values in counted.values()] or [1]))
+    times = {key: float(stats.trim_mean(values, _TRIMMED)) * len(values) / runs for key, values in counted.items()}
     scale = whole / (sum(times.values()) or 1.0)
     names = {layer.name for layer in model.info.layers}
-    return by_layer({key: scale * taken for key, taken in times.items()}, Attribution(proto.graph.node, names))
+    nodes = (node for graph in graphs_in(proto.graph) for node in graph.node)
+    attribution = Attribution(nodes, names, graph_owners(model))
+    return by_layer({key: scale * taken for key, taken in times.items()}, attribution)
 
 
 def median_ms(lap: Sequence[Sequence[float]]) -> float:

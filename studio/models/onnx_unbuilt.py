@@ -56,7 +56,9 @@ def _running(model: Model, graph: OnnxGraph, why: str) -> Model:
         reason = f"only its weights are open: {why}; {_inner(str(error))}"
         return replace(model, info=replace(model.info, lacks=dict.fromkeys(ABILITIES, reason)))
     reason = f"it runs in ONNX Runtime alone: {why}"
-    lacks = {ability: reason for ability in ABILITIES if ability != "measure"}
+    lacks = dict.fromkeys(("fit", "train"), reason)
+    if found.batch not in (None, 1):
+        lacks["time"] = f"it takes {found.batch} samples at once, and times are those of one"
     layers = tuple(
         replace(layer, methods={**layer.methods, "channels": reason, "activations": reason})
         for layer in model.info.layers

@@ -107,6 +107,13 @@ def parse_target(text: str) -> Target:
     return checked_target(Target(kind, limit, absolute))
 
 
+def uncounted(info: ModelInfo, kind: str) -> str:
+    """Why a model cannot spend such a budget, as nobody can count it; empty where one can."""
+    if kind == "macs" and not info.counts_macs:
+        return f"how often each weight is used is not known: {info.lacks.get('train', 'it has no network')}"
+    return ""
+
+
 def checked_target(target: Target) -> Target:
     """The target itself.
 

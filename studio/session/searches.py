@@ -11,7 +11,7 @@ from studio.errors import SearchError
 from studio.evaluation.result import Measurement
 from studio.evaluation.sensitivity import ScanPoint
 from studio.search.outcome import FrontierPoint, SearchOutcome
-from studio.search.target import LATENCY, Target
+from studio.search.target import LATENCY, Target, uncounted
 from studio.session.jobs import Job, Jobs
 from studio.session.project import Choice, Project
 from studio.session.scans import SAMPLES, Scans
@@ -76,6 +76,8 @@ class Searches:
             return f"{project.info.lacks['scan']}."
         if kind == LATENCY and "time" in project.info.lacks:
             return f"{project.info.lacks['time']}."
+        if reason := uncounted(project.info, kind):
+            return f"{reason}."
         if self.job is not None and self.job.is_running:
             return "A search is running."
         if self.job is not None and self.job.can_resume:

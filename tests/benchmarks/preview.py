@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from studio.compression.compressed import CompressedModel
+from studio.engine.outputs import Outputs
 from studio.engine.requests import Preview, Source
 from studio.engine.workspace import Workspace
 from studio.evaluation.predict import Forgetful, torch_predict
@@ -84,19 +85,20 @@ def write_transformer(folder: Path, length: int = 16) -> tuple[Path, Path]:
     return model, data
 
 
-class InFull:
-    """Stands for a replay, and runs everything."""
+class InFull(Outputs):
+    """Runs everything for every batch."""
 
-    def predict(self, graph: fx.GraphModule) -> Forgetful:
-        """All of `graph` for every batch."""
-        return Forgetful(torch_predict(graph))
+    def of(self, compressed: CompressedModel, _data: str | None) -> Forgetful:
+        """All of the graph."""
+        return Forgetful(torch_predict(compressed.graph))
 
 
 class WorkspaceInFull(Workspace):
     """The engine without replays."""
 
-    def _replay(self, *_: object) -> Any:
-        return InFull()
+    def __init__(self) -> None:
+        super().__init__()
+        self._outputs = InFull()
 
 
 @dataclass(frozen=True)

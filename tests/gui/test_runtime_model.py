@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from studio.engine.requests import Preview
-from studio.models.layer import ABILITIES
 from studio.recipe.settings import QuantizeSettings
 from tests.gui import conftest
 
@@ -15,7 +14,7 @@ REASON = "it runs in ONNX Runtime alone: the ONNX operator If (node 'gate') is n
 @pytest.fixture
 def opened(window, session, monkeypatch):
     plain = conftest.model_info()
-    lacks = {ability: REASON for ability in ABILITIES if ability != "measure"}
+    lacks = dict.fromkeys(("fit", "train"), REASON)
     monkeypatch.setattr(
         conftest, "model_info", lambda path=plain.path: replace(plain, path=path, runtime=True, lacks=lacks)
     )
@@ -36,8 +35,9 @@ def test_its_accuracy_is_measured_and_its_operations_are_not_known(opened, sessi
 
 def test_what_cannot_be_done_says_why(opened):
     actions = opened.actions_table.by_name
-    for name in ("search", "latency", "train_data"):
-        assert not actions[name].isEnabled()
-        assert "It runs in ONNX Runtime alone" in actions[name].toolTip()
-    assert actions["export"].isEnabled()
+    assert not actions["train_data"].isEnabled()
+    assert "It runs in ONNX Runtime alone" in actions["train_data"].toolTip()
+    assert all(actions[name].isEnabled() for name in ("search", "latency", "export"))
+    why = opened._session.searches.why_not(opened._session.project, "macs")
+    assert why == f"how often each weight is used is not known: {REASON}."
     assert opened.data.train.text() == f"Nothing is fitted to data: {REASON}"
