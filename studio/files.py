@@ -21,7 +21,7 @@ def file_version(path: str) -> tuple[str, int, int]:
     return str(Path(path).resolve()), state.st_size, state.st_mtime_ns
 
 
-def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in place in one step.
 
     Whatever goes wrong, `path` holds either its old content or the whole new one, and no temporary file stays behind.
@@ -29,8 +29,6 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
     Args:
         path: the file to create or replace; its folder must exist.
         write: receives the temporary path and writes the content there.
-        durable: waits until the disk has it, so that a power failure spares it too; that takes some ten milliseconds.
-            Without it the file outlives the program, however that ends.
 
     Raises:
         OSError: the folder is missing or cannot be written to.
@@ -40,18 +38,17 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
     temporary = Path(name)
     try:
         write(temporary)
-        if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # some ten milliseconds, and a power failure spares it
         temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+def write_text_atomically(path: Path, text: str) -> None:
     """Replaces `path` by `text` in UTF-8; see `write_atomically`."""
-    write_atomically(path, lambda temporary: _fill(temporary, text), durable=durable)
+    write_atomically(path, lambda temporary: _fill(temporary, text))
 
 
 def _umask() -> int:

@@ -32,6 +32,7 @@ class LayerPanel(QWidget):
         super().__init__()
         self._session = session
         self._selection = selection
+        self._turns = theme.turns
         self._layer: str | None = None
         self._stale = False
         self._pause = QTimer(self)
@@ -54,7 +55,10 @@ class LayerPanel(QWidget):
         self.spectrum.all_values.clicked.connect(self._ask_for_all_values)
 
     def _focus(self) -> None:
-        """Turns to another layer."""
+        """Turns to another layer; not in the turn that selects its row in the table."""
+        self._turns.soon(self, self._show_layer)
+
+    def _show_layer(self) -> None:
         layer, project = self._selection.current, self._session.project
         if layer is None or layer == self._layer or project is None:
             return

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QColor
 
+from studio.gui.paced_view import PacedView
 from studio.gui.theme import Colours, Theme
 
 
@@ -25,7 +26,7 @@ class Plot(QObject):
     """
 
     def __init__(self, theme: Theme, name: str, *, bottom: str, left: str) -> None:
-        widget = pg.PlotWidget()
+        widget = PacedView(theme.turns)
         super().__init__(widget)  # dies with its widget, and its connection to the theme with it
         self._theme = theme
         self._painters: list[Callable[[Colours], None]] = []
@@ -69,8 +70,6 @@ class Plot(QObject):
         axis.enableAutoSIPrefix(False)
         axis.setLabel(text, color=colours.muted)
         axis.showLabel(bool(text))
-        # drawn from an image until the range changes: its texts cost more than all the curves
-        axis.setCacheMode(pg.QtWidgets.QGraphicsItem.CacheMode.DeviceCoordinateCache)
 
 
 def pen(colour: str, width: float = 1.6, *, dashed: bool = False) -> Any:

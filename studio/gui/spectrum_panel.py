@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from studio.analysis.views import Array, Spectrum
 from studio.gui.labels import ElidedLabel, label
+from studio.gui.paced_view import Axis
 from studio.gui.plots import Plot, log_ticks, pen
 from studio.gui.text import percent_text
 from studio.gui.theme import Theme
@@ -124,7 +125,7 @@ class SpectrumPanel(QWidget):
         """A second view over the same ranks with a linear axis of its own."""
         item, view = self._plot.item, pg.ViewBox(enableMenu=False)
         view.setMouseEnabled(x=False, y=False)
-        item.showAxis("right")
+        item.setAxisItems({"right": Axis("right")})
         item.scene().addItem(view)
         item.getAxis("right").linkToView(view)
         item.getAxis("right").setLogMode(False)

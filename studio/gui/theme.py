@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
 from studio.gui.stylesheet import stylesheet
+from studio.gui.turns import Turns
 from studio.resources import resource
 
 
@@ -82,6 +83,9 @@ class Theme(QObject):
 
     Signals:
         changed: the colours are others than before.
+
+    Attributes:
+        turns: in which the plots draw, one after another.
     """
 
     changed = Signal()
@@ -89,6 +93,7 @@ class Theme(QObject):
     def __init__(self, application: QApplication, scheme: Scheme = Scheme.SYSTEM) -> None:
         super().__init__()
         self._application = application
+        self.turns = Turns(self)
         self._scheme = scheme
         self.colours = LIGHT
         application.setStyle("Fusion")

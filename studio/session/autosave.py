@@ -1,11 +1,15 @@
 """The project on disk, so that a crash loses nothing: written after every edit, removed by an orderly end."""
 
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 from pydantic import ValidationError
 
+from studio.errors import StudioError
 from studio.files import write_text_atomically
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
@@ -40,21 +44,27 @@ class SavedProject(Settings):
         return History.restored(steps, min(max(self.cursor, 0), len(steps) - 1))
 
 
+#: A project without its steps, and those.
+_State = tuple[SavedProject, tuple[Step[Choice], ...]]
+
+
 class Autosave:
-    """The file that holds the project under way.
+    """The file that holds the project under way, written on a thread of its own: nobody waits for the disk.
 
     Args:
         path: the file; its folder is made when needed.
+        failed: told, on that thread, why the file could not be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, failed: Callable[[StudioError], None]) -> None:
         self._path = path
+        self._failed = failed
+        self._thread = ThreadPoolExecutor(1, "autosave")
+        self._waiting: SimpleQueue[_State] = SimpleQueue()
         self._written: list[tuple[Step[Choice], str]] = []
 
     def write(self, project: Project) -> None:
-        """Saves `project` whole."""
-        known = {id(step): text for step, text in self._written}  # an edit makes one step, all others are as they were
-        self._written = [(step, known.get(id(step)) or _text(step)) for step in project.history.steps]
+        """Has `project` saved whole, as it is now."""
         frame = SavedProject(
             model=project.info.path,
             skeleton=project.info.skeleton,
@@ -62,11 +72,32 @@ class Autosave:
             train=project.train.path if project.train else None,
             steps=[],
             cursor=project.history.cursor,
-        ).model_dump_json(exclude_unset=True, exclude={"steps"})
-        steps = ",".join(text for _, text in self._written)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # after every edit, by the thread that draws: waiting for the disk would cost it most of a frame
-        write_text_atomically(self._path, f'{frame[:-1]},"steps":[{steps}]}}', durable=False)
+        )
+        self._waiting.put((frame, project.history.steps))
+        self._thread.submit(self._save)
+
+    def finish(self) -> None:
+        """Waits until all is written."""
+        self._thread.submit(lambda: None).result()
+
+    def _save(self) -> None:
+        """Writes the newest of the states that wait; the others are out of date."""
+        newest = None
+        while not self._waiting.empty():
+            newest = self._waiting.get()
+        if newest is None:
+            return
+        frame, steps = newest
+        known = {id(step): text for step, text in self._written}  # an edit makes one step, all others are as they were
+        self._written = [(step, known.get(id(step)) or _text(step)) for step in steps]
+        head = frame.model_dump_json(exclude_unset=True, exclude={"steps"})
+        body = ",".join(text for _, text in self._written)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(self._path, f'{head[:-1]},"steps":[{body}]}}')
+        except OSError as error:
+            log.exception("%s cannot be written", self._path)
+            self._failed(StudioError(f"{self._path}: your work cannot be kept there: {error.strerror}."))
 
     def read(self) -> SavedProject | None:
         """What the last session left behind; None after an orderly end, or when the file cannot be read."""
@@ -82,6 +113,7 @@ class Autosave:
 
     def clear(self) -> None:
         """Forgets the project: it was closed in order."""
+        self.finish()
         self._path.unlink(missing_ok=True)
 
 

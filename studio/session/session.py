@@ -85,7 +85,7 @@ class Session:
         self._engine = engines()
         self._deliveries = Deliveries(dispatch)
         self._asker = Asker(self._engine, self._deliveries)
-        self._autosave = Autosave(folder / "autosave.json")
+        self._autosave = Autosave(folder / "autosave.json", lambda error: self._deliveries(lambda: self._fail(error)))
         self._opening: Call[ModelInfo] | None = None
         self._viewing: Call[WeightView] | None = None
         self._checks = DataChecks(self._asker, self._fail, self._data_checked)

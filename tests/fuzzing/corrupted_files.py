@@ -201,7 +201,7 @@ def open_arrays(path: Path) -> object:
 
 def open_project(path: Path) -> object:
     """A saved project; one that cannot be read is none."""
-    return Autosave(path).read()
+    return Autosave(path, print).read()
 
 
 def write_arrays(path: Path) -> None:

@@ -27,6 +27,7 @@ def panel(opened, selection, theme, qtbot):
     qtbot.addWidget(made)
     made.show()
     selection.select(("block1.conv1",))
+    qtbot.waitUntil(lambda: theme.turns.are_over)
     return made
 
 
@@ -89,8 +90,9 @@ def test_dragging_the_line_to_the_full_rank_takes_the_cut_away(panel, opened):
     assert opened.project.settings("block1.conv1").rank is None
 
 
-def test_the_line_cannot_be_moved_where_the_rank_cannot_be_cut(panel, selection):
+def test_the_line_cannot_be_moved_where_the_rank_cannot_be_cut(panel, selection, theme, qtbot):
     selection.select(("stem",))
+    qtbot.waitUntil(lambda: theme.turns.are_over)
     assert not panel.spectrum.rank_line.movable
     assert panel.spectrum._summary.text() == "A single input channel has no rank to cut."
 
@@ -157,12 +159,16 @@ def test_an_interval_without_bounds_has_no_bar():
     assert list(bar_length(np.array([0.5, np.inf, np.nan]))) == [0.5, 0.0, 0.0]
 
 
-def test_a_layer_that_the_next_model_does_not_have_is_not_asked_for(panel, opened, selection, engine, monkeypatch):
+def test_a_layer_that_the_next_model_does_not_have_is_not_asked_for(
+    panel, opened, selection, engine, monkeypatch, theme, qtbot
+):
     plain = conftest.model_info()
     layers = tuple(layer for layer in plain.layers if layer.name != "block1.conv1")
     monkeypatch.setattr(conftest, "model_info", lambda path=plain.path: replace(plain, path=path, layers=layers))
     before = len(engine.asked)
     opened.open_model("/models/other.onnx")
+    qtbot.waitUntil(lambda: theme.turns.are_over)
     selection.select(("stem",))
+    qtbot.waitUntil(lambda: theme.turns.are_over)
     views = [asked for asked in engine.asked[before:] if isinstance(asked, ViewSpectrum | ViewWeights)]
     assert {view.layer for view in views} == {"stem"}

@@ -309,6 +309,7 @@ def test_after_a_crash_the_project_comes_back_with_its_history(opened: Session, 
     opened.edit_layers(["a"], "Prune", prune=HALF)
     opened.edit_layers(["b"], "8 bit", quantize=QuantizeSettings())
     opened.undo()
+    opened._autosave.finish()
     # no close(): the program died here
     again = Session(lambda: type(engines[0])(engines[0].info), tmp_path / "studio", at_once)
     saved = again.recoverable()
@@ -324,6 +325,7 @@ def test_after_a_crash_the_project_comes_back_with_its_history(opened: Session, 
 def test_the_data_comes_back_after_a_crash_even_before_the_first_edit(
     opened: Session, engines: list[Any], tmp_path: Path
 ):
+    opened._autosave.finish()
     saved = Session(lambda: engines[0], tmp_path / "studio", at_once).recoverable()
     assert saved is not None
     assert (saved.test, saved.train) == ("test.data.yaml", "train.data.yaml")
@@ -336,6 +338,7 @@ def checkpoint(session: Session, info: Any, engines: list[Any], tmp_path: Path) 
     skeleton.touch()
     engines[0].info = replace(info, skeleton=str(skeleton))
     session.open_model(info.path, str(skeleton))
+    session._autosave.finish()
     return engines[0].info
 
 
@@ -377,6 +380,19 @@ def test_weights_alone_open_and_offer_to_choose_their_network(session: Session, 
     for start in (session.scan, lambda: session.distill(DistillSettings())):
         with pytest.raises(ModelFileError, match="weights alone"):
             start()
+
+
+def test_a_project_that_cannot_be_kept_is_told_and_the_edit_holds(opened: Session, tmp_path: Path):
+    notices: list[str] = []
+    opened.notice.connect(notices.append)
+    opened._autosave.finish()
+    (tmp_path / "studio" / "autosave.json").unlink()
+    (tmp_path / "studio" / "autosave.json").mkdir()
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    opened._autosave.finish()
+    assert notices == [f"{tmp_path / 'studio' / 'autosave.json'}: your work cannot be kept there: Is a directory."]
+    assert opened.project is not None
+    assert opened.project.settings("a").prune == HALF
 
 
 def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
