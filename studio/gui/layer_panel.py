@@ -3,7 +3,7 @@
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
-from studio.analysis.views import Spectrum, WeightView
+from studio.analysis.views import WeightView
 from studio.gui.savings import method_saving
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import SpectrumPanel
@@ -68,7 +68,7 @@ class LayerPanel(QWidget):
         self.weights.show_view(None)
         self._session.view_weights(layer)
         if layer in self._session.spectra:
-            self._show_spectrum(self._session.spectra[layer])
+            self._show_spectrum()
         else:
             self.spectrum.show_spectrum(None)
             self._session.view_spectrum(layer)
@@ -83,8 +83,10 @@ class LayerPanel(QWidget):
             return
         if change.kinds & {"recipe", "data"}:
             self._look()
-        if self._layer in self._session.spectra:
-            self._show_spectrum(self._session.spectra[self._layer])
+        if "spectrum" in change.kinds:
+            self._turns.soon(self.spectrum, self._show_spectrum)
+        else:
+            self._show_spectrum()
 
     def _look(self) -> None:
         """Asks for the histogram; soon, where it was asked for just now."""
@@ -101,9 +103,9 @@ class LayerPanel(QWidget):
         if layer == self._layer:
             self.weights.show_view(view)
 
-    def _show_spectrum(self, spectrum: Spectrum) -> None:
-        project = self._session.project
-        if project is None or self._layer is None:
+    def _show_spectrum(self) -> None:
+        project, spectrum = self._session.project, self._session.spectra.get(self._layer or "")
+        if project is None or self._layer is None or spectrum is None:
             return
         verdict = project.info.layer(self._layer).methods.get("rank", OK)
         kept = "Kept as it is: take “Keep” off to choose a rank." if project.settings(self._layer).keep else ""

@@ -48,6 +48,10 @@ class Plot(QObject):
         self._painters.append(paint)
         paint(self._theme.colours)
 
+    def line(self, **options: Any) -> pg.PlotDataItem:
+        """A curve; without pyqtgraph's limits of its range, which it looks for again whenever the axes change."""
+        return self.item.plot(dynamicRangeLimit=None, **options)
+
     def title(self, axis: str, text: str) -> None:
         """Names an axis."""
         self._titles[axis] = text

@@ -133,7 +133,7 @@ class SensitivityPanel(QWidget):
         layout.addLayout(buttons)
 
     def _line(self, method: str, colour: str) -> pg.PlotDataItem:
-        line = self._plot.item.plot(symbol="o", symbolSize=9, symbolPen=None)
+        line = self._plot.line(symbol="o", symbolSize=9, symbolPen=None)
         line.scatter.opts.update(hoverable=True, hoverSize=13, tip=_tip)
         line.sigPointsClicked.connect(lambda _line, spots: self.choose(spots[0].data()))
         self._plot.painted(lambda c: line.setPen(pen(getattr(c, colour))))

@@ -110,7 +110,7 @@ def test_the_energy_beyond_the_values_that_were_computed_is_a_least_energy():
     assert rank_text(spectrum, 6, "+1.0 kB").startswith("rank 6 of 6  ·  100.0 % energy")
 
 
-def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel, opened, engine):
+def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel, opened, engine, theme, qtbot):
     whole = opened.spectra["block1.conv1"]
     squares = whole.singular_values**2
     assert not panel.spectrum.all_values.isVisible()
@@ -125,6 +125,7 @@ def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel,
     assert (panel.spectrum.last_found.value(), panel.spectrum.rank_line.value()) == (5, 8)
     panel.spectrum.all_values.click()
     assert engine.asked[-1].reach == 1.0
+    qtbot.waitUntil(lambda: theme.turns.are_over)
     assert panel.spectrum.values.getOriginalDataset()[0][-1] == 16
     assert not panel.spectrum.all_values.isVisible()
 
