@@ -24,6 +24,9 @@ MEMORY_PER_BYTE = 16
 #: … but no more than this share of the machine's memory.
 MOST_OF_MEMORY = 0.75
 
+#: Seconds between two looks at a worker that count at most: whoever looks is held up too where more have passed.
+LONGEST_LOOK = 5.0
+
 #: Seconds that the smallest file may take, and how many of its bytes another second is for.
 LEAST_SECONDS = 120.0
 BYTES_PER_SECOND = 4 << 20
@@ -138,9 +141,11 @@ class Watched:
 
     def __post_init__(self) -> None:
         self._held = self.memory(self.process) or 0
-        self._began = self.clock()
+        self._last, self._taken = self.clock(), 0.0
 
     def excess(self) -> StudioError | None:
-        """See `Bounds.excess`."""
-        held = self.memory(self.process)
-        return self.bounds.excess(None if held is None else held - self._held, self.clock() - self._began)
+        """See `Bounds.excess`; time in which nobody looks, such as that of a machine asleep, does not count."""
+        held, now = self.memory(self.process), self.clock()
+        self._taken += min(now - self._last, LONGEST_LOOK)
+        self._last = now
+        return self.bounds.excess(None if held is None else held - self._held, self._taken)

@@ -64,12 +64,18 @@ def test_what_stays_within_bounds_goes_on(memory: int | None):
 
 
 def test_memory_and_time_count_from_when_the_worker_began():
-    held, now = iter([300, 900, 1400]), iter([1000.0, 1010.0, 1020.0])
+    held, now = iter([300, 900, 1400]), iter([1000.0, 1001.0, 1002.0])
     watched = Watched(Bounds("n", ModelFileError, 1000, 60.0), 7, lambda _process: next(held), lambda: next(now))
     assert watched.excess() is None  # 600 more
     error = watched.excess()  # 1,100 more
     assert error is not None
     assert "memory" in str(error)
+
+
+def test_time_in_which_nobody_looks_does_not_count():
+    now = iter([0.0, 4.0, 4000.0, 4001.0, 4002.0])  # asleep for an hour
+    watched = Watched(Bounds("n", ModelFileError, 1000, 10.5), 7, lambda _process: 0, lambda: next(now))
+    assert [watched.excess() is None for _ in range(4)] == [True, True, True, False]  # 4, 9, 10 and 11 seconds
 
 
 def test_on_the_command_line_nothing_is_too_much():
