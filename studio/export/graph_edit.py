@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from studio.compression.compressed import CompressedModel, effective_weight
 from studio.compression.half import HalfWeight
-from studio.compression.modules import CompressedConv, CompressedLinear
+from studio.compression.modules import CompressedConv, CompressedLinear, Factored
 from studio.compression.stored import IntegerWeight, StoredWeight
 from studio.errors import ExportError
 from studio.export.attribution import node_key
+from studio.export.graph_factors import chain_factors, form_node
 from studio.models.layer import GraphWeight, Layer
 from studio.models.model import Model
 from studio.models.onnx_loose import OnnxGraph
 from studio.models.onnx_places import Place, find_places, graphs_in, set_floats
-from studio.recipe.graph_form import ENDINGS, HALF, QUANTIZED, SCALE, ZERO_POINT, Form, FormNode, FormTensor, form_of
+from studio.recipe.graph_factors import ALL_ENDINGS, FactorPart, factor_parts
+from studio.recipe.graph_form import HALF, ONNX_TYPES, QUANTIZED, SCALE, ZERO_POINT, Form, FormTensor, form_of
 from studio.recipe.settings import LayerSettings
 from studio.recipe.stored_size import NBITS_DOMAIN
 
@@ -68,16 +70,19 @@ def edited(compressed: CompressedModel) -> onnx.ModelProto:
             continue
         name = layers[place.layer]
         layer, module = model.info.layer(name), compressed.graph.get_submodule(name)
-        form = _form(layer, compressed.settings[name])
-        forms.append(form)
-        if not form.tensors:
+        parts = weight_parts(layer, compressed.settings[name], module)
+        if not any(part.form.tensors for part, _stored in parts):
             weight = effective_weight(module)
             set_floats(place.tensor, weight.mT if place.turned else weight)
             continue
         _remove(place)
-        place.graph.initializer.extend(_values(layer, _stored(module), form))
-        first[id(place.graph)].extend(map(_node, form.nodes))
+        for part, stored in parts:
+            forms.append(part.form)
+            place.graph.initializer.extend(_values(part, stored))
+            first[id(place.graph)].extend(map(form_node, part.form.nodes))
         graphs[id(place.graph)] = place.graph
+        if isinstance(module, Factored):
+            chain_factors(copy, _held(layer), layer.shape, module.factorization)
     for key, nodes in first.items():
         _put_first(graphs[key], nodes)
     _declare(copy, forms)
@@ -101,13 +106,18 @@ def graph_owners(model: Model) -> dict[str, str]:
                 owners[node_key(node)] = readers[read[0]]
     for layer in model.info.layers:
         if layer.held is not None:
-            owners |= {layer.held.stem + ending: layer.name for ending in ENDINGS}
+            owners |= {layer.held.stem + ending: layer.name for ending in ALL_ENDINGS}
     return owners
 
 
-def _form(layer: Layer, settings: LayerSettings) -> Form:
-    """The form of a layer's weight."""
-    return form_of(_held(layer), layer.shape, layer.dtype or "F32", settings.quantize)
+def weight_parts(layer: Layer, settings: LayerSettings, module: nn.Module) -> list[tuple[FactorPart, StoredWeight]]:
+    """What takes the place of a layer's weight, its factors or itself, and the values of each."""
+    held, dtype = _held(layer), layer.dtype or "F32"
+    if isinstance(module, Factored):
+        parts = factor_parts(held, layer.shape, dtype, settings.quantize, module.factorization)
+        return [(part, _stored(one)) for part, one in zip(parts, module.parts, strict=True)]
+    form = form_of(held, layer.shape, dtype, settings.quantize)
+    return [(FactorPart(held, layer.shape, form), _stored(module))]
 
 
 def _held(layer: Layer) -> GraphWeight:
@@ -118,25 +128,35 @@ def _held(layer: Layer) -> GraphWeight:
 
 def _stored(module: nn.Module) -> StoredWeight:
     if not isinstance(module, CompressedLinear | CompressedConv):
-        raise ExportError("Factors are not written into a graph that the studio cannot build.")
+        raise ExportError(f"A {type(module).__name__} is not written into a graph that the studio cannot build.")
     return module.stored
 
 
-def _values(layer: Layer, stored: StoredWeight, form: Form) -> Iterator[onnx.TensorProto]:
+def _values(part: FactorPart, stored: StoredWeight) -> Iterator[onnx.TensorProto]:
     """The tensors of a weight with their values."""
-    stem = _held(layer).stem
+    if not part.form.nodes:
+        yield from _floats(part, stored())
+        return
     if isinstance(stored, HalfWeight):
         found = {HALF: stored.floats}
     elif isinstance(stored, IntegerWeight):
         found = {QUANTIZED: stored.q, SCALE: stored.scale, ZERO_POINT: stored.zero_point}
     else:
-        raise ExportError(f"{layer.name}: its weight is not rounded.")
-    for tensor in form.tensors:
-        ending = tensor.name.removeprefix(stem)
+        raise ExportError(f"{part.held.output}: it is not rounded.")
+    for tensor in part.form.tensors:
+        ending = tensor.name.removeprefix(part.held.stem)
         values = torch.tensor(tensor.numbers) if tensor.numbers else found[ending]
         if ending == QUANTIZED and values.numel() < prod(tensor.shape):  # the last block of a row is shorter
             values = F.pad(values, (0, prod(tensor.shape) // len(values) - values.shape[1]))
         yield _tensor(tensor, values.mT if tensor.turned else values)
+
+
+def _floats(part: FactorPart, values: Tensor) -> Iterator[onnx.TensorProto]:
+    """The one tensor of a factor that is not rounded."""
+    for form in part.form.tensors:
+        tensor = onnx.TensorProto(name=form.name, data_type=ONNX_TYPES[form.dtype], dims=form.shape)
+        set_floats(tensor, values.mT if part.held.turned else values)
+        yield tensor
 
 
 def _tensor(form: FormTensor, values: Tensor) -> onnx.TensorProto:
@@ -149,14 +169,6 @@ def _packed(integers: "np.ndarray[tuple[int, ...], np.dtype[np.int8]]") -> bytes
     """Integers of -8..7 two a byte, the first in the lower half."""
     halves = np.pad(integers, (0, len(integers) % 2)).astype(np.uint8) & 0xF
     return (halves[::2] | (halves[1::2] << 4)).tobytes()
-
-
-def _node(form: FormNode) -> onnx.NodeProto:
-    node = onnx.NodeProto(
-        name=form.name, op_type=form.kind, domain=form.domain or None, input=form.inputs, output=[form.output]
-    )
-    node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in form.attributes.items())
-    return node
 
 
 def _remove(place: Place) -> None:

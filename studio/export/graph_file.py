@@ -12,29 +12,33 @@ from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from torch import Tensor
 
 from studio.compression.compressed import CompressedModel
+from studio.compression.modules import chained
 from studio.errors import ExportError, ModelFileError
 from studio.evaluation.evaluate import Samples
 from studio.evaluation.result import Measurement
 from studio.evaluation.runtime import predict_of, session_of
 from studio.evaluation.weight_error import WeightNorms, error_result, squared_difference, weight_error
-from studio.export.graph_edit import edited, graph_of
+from studio.export.graph_edit import edited, graph_of, weight_parts
 from studio.export.report import ExportReport
 from studio.export.target import check_target
 from studio.export.verify import SIZE_TOLERANCE, Comparison, check, compare
 from studio.files import write_atomically
-from studio.models.layer import Layer
 from studio.models.model import Model
-from studio.models.onnx_places import check_graph, find_places, graphs_in
+from studio.models.onnx_places import check_graph, find_places, graphs_in, tensor_of
 from studio.models.onnx_session import OnnxSession
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import model_cost
-from studio.recipe.graph_form import ONNX_TYPES, form_of
+from studio.recipe.graph_factors import FactorPart
+from studio.recipe.graph_form import ONNX_TYPES
 
 #: Bytes that the lengths of what a weight is nested in may take more or less than before.
 _NESTING_SLACK = 16
 
 #: Largest difference of a weight, as a share of the largest: those held in 16 bits are rounded on their way out.
 _ROUNDING = {"F16": 2.0**-10, "BF16": 2.0**-7}
+
+#: The same of a product of factors, whose sums may be taken in another order.
+_SUMMED = 2.0**-20
 
 
 def measure_graph_size(model: Model) -> int:
@@ -140,9 +144,10 @@ def _read_again(compressed: CompressedModel, path: Path, norms: WeightNorms, rep
     model, written = compressed.model, onnx.load(path)
     read, noise, largest, scale = _floats(written, compressed, report), 0.0, 0.0, 0.0
     for name in compressed.settings:
-        wanted, found = compressed.effective_weight(name), read[name].float()
-        difference, peak = float((found - wanted).abs().max()), float(wanted.abs().max())
-        if not difference <= _ROUNDING.get(model.info.layer(name).dtype or "", 0.0) * peak:
+        wanted, found = compressed.effective_weight(name), chained(read[name])
+        difference, peak = float((found - wanted).abs().max()), float(chained([one.abs() for one in read[name]]).max())
+        summed = _SUMMED if len(read[name]) > 1 else 0.0
+        if not difference <= _ROUNDING.get(model.info.layer(name).dtype or "", summed) * peak:
             raise ExportError(f"The file's weights of {name} differ from the preview's; it was not kept.")
         noise += squared_difference(model.module(name).get_parameter("weight"), found)
         largest, scale = max(largest, difference), max(scale, peak)
@@ -154,30 +159,36 @@ def _as_read(noise: float, norms: WeightNorms, preview: Measurement) -> Measurem
     return error_result(noise, norms.total(), preview.samples).metric
 
 
-def _floats(written: onnx.ModelProto, compressed: CompressedModel, report: Report) -> Mapping[str, Tensor]:
-    """The weight of every changed layer as the file gives it, ``[out, in / groups, *kernel]``."""
-    model, found = compressed.model, dict[str, Tensor]()
-    places = {place.layer: place for place in find_places(written)}
+def _floats(written: onnx.ModelProto, compressed: CompressedModel, report: Report) -> Mapping[str, list[Tensor]]:
+    """The weight of every changed layer as the file gives it, ``[out, in / groups, *kernel]``, or its factors."""
+    model, found = compressed.model, dict[str, list[Tensor]]()
+    places = {place.output: place.tensor for place in find_places(written)}
+    held = places | {tensor.name: tensor for graph in graphs_in(written.graph) for tensor in graph.initializer}
     for done, (name, settings) in enumerate(compressed.settings.items()):
         report(Progress(done, len(compressed.settings), f"Reading {name} again"))
         layer = model.info.layer(name)
-        form = form_of(layer.held, layer.shape, layer.dtype or "F32", settings.quantize) if layer.held else None
-        if form is None or not form.nodes:
-            found[name] = places[model.stored_name(name)].weight()
-        else:
-            found[name] = _computed(written, layer, [node.name for node in form.nodes])
+        parts = [part for part, _stored in weight_parts(layer, settings, compressed.graph.get_submodule(name))]
+        found[name] = [_read(written, part, held, layer.dtype or "F32").float() for part in parts]
     return found
 
 
-def _computed(written: onnx.ModelProto, layer: Layer, names: list[str]) -> Tensor:
+def _read(written: onnx.ModelProto, part: FactorPart, held: Mapping[str, onnx.TensorProto], dtype: str) -> Tensor:
+    """A weight or factor as the file gives it, ``[out, in / groups, *kernel]``."""
+    if part.form.nodes:
+        weight = _computed(written, dtype, [node.name for node in part.form.nodes])
+    else:
+        weight = tensor_of(held[part.held.output])
+    return weight.mT.contiguous() if part.held.turned else weight
+
+
+def _computed(written: onnx.ModelProto, dtype: str, names: list[str]) -> Tensor:
     """What ONNX Runtime makes of a weight's integers by the nodes of those names."""
     nodes, tensors = list[onnx.NodeProto](), list[onnx.TensorProto]()
     for graph in graphs_in(written.graph):
         nodes += [node for node in graph.node if node.name in names]
         tensors += graph.initializer
     read = {name for node in nodes for name in node.input}
-    output = onnx.helper.make_tensor_value_info(nodes[-1].output[0], ONNX_TYPES[layer.dtype or "F32"], None)
+    output = onnx.helper.make_tensor_value_info(nodes[-1].output[0], ONNX_TYPES[dtype], None)
     small = onnx.helper.make_graph(nodes, "weight", [], [output], [tensor for tensor in tensors if tensor.name in read])
     model = onnx.helper.make_model(small, opset_imports=written.opset_import, ir_version=written.ir_version)
-    weight = OnnxSession(model.SerializeToString(), []).run(())
-    return weight.mT if layer.held is not None and layer.held.turned else weight
+    return OnnxSession(model.SerializeToString(), []).run(())

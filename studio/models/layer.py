@@ -74,6 +74,25 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class GraphReader:
+    """The one node of an ONNX graph that reads a layer's weight.
+
+    Attributes:
+        kind: ``Conv``, ``Gemm`` or ``MatMul``.
+        output: name of what it gives.
+        bias: name of its bias, empty where that is left out; None where it has no place for one.
+        size: bytes of the node.
+        attributes: those that factors share among them, by name.
+    """
+
+    kind: str
+    output: str
+    bias: str | None
+    size: int
+    attributes: tuple[tuple[str, int | str | tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
 class GraphWeight:
     """How an ONNX graph holds a layer's weight, where settings are applied to the graph itself.
 
@@ -84,6 +103,7 @@ class GraphWeight:
         turned: whether it stands there as ``[in, out]``.
         opset: version of the operators of ONNX that the file uses.
         owned: whether the file uses operators of ONNX Runtime's own.
+        reader: the node that reads it, where factors can be put in its place; None for all others.
     """
 
     stem: str
@@ -92,6 +112,7 @@ class GraphWeight:
     turned: bool
     opset: int
     owned: bool
+    reader: GraphReader | None = None
 
 
 @dataclass(frozen=True)

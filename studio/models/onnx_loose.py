@@ -17,7 +17,8 @@ from studio.errors import ModelFileError
 from studio.models.layer import GraphWeight
 from studio.models.onnx_file import check_external
 from studio.models.onnx_places import Place, find_places, names_in, rows_looked_up, tensor_of
-from studio.recipe.graph_form import ENDINGS
+from studio.models.onnx_readers import readers_of
+from studio.recipe.graph_factors import ALL_ENDINGS
 from studio.recipe.protobuf import field_size
 
 #: First version of the format in which initializers need not be inputs too.
@@ -100,15 +101,16 @@ def _held(model: onnx.ModelProto, places: list[Place]) -> dict[str, GraphWeight]
     taken = names_in(model.graph)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     owned = any(entry.domain == "com.microsoft" for entry in model.opset_import)
-    held = dict[str, GraphWeight]()
+    held, readers = dict[str, GraphWeight](), readers_of(model, places)
     for place in places:
         if place.integers:
             continue
         stem = place.output
-        while any(stem + ending in taken for ending in ENDINGS):
+        while any(stem + ending in taken for ending in ALL_ENDINGS):
             stem += "_"
-        taken.update(stem + ending for ending in ENDINGS)
+        taken.update(stem + ending for ending in ALL_ENDINGS)
         message = place.tensor if place.constant is None else place.constant
         size = field_size(message.ByteSize())
-        held[place.layer] = GraphWeight(stem, place.output, size, place.turned, opset, owned)
+        reader = readers.get(place.layer)
+        held[place.layer] = GraphWeight(stem, place.output, size, place.turned, opset, owned, reader)
     return held

@@ -15,7 +15,7 @@ from studio.progress import Progress, Report
 #: Why there is so much that cannot be done to a layer that is held in integers.
 _INTEGERS = "its weights are integers in the file already"
 
-_FACTORS = "factors are not written into a graph that the studio cannot build"
+_FACTORS = "several nodes read its weight, or one that factors cannot take the place of"
 
 
 def open_unbuilt(path: Path, refused: OperatorError, report: Report) -> Model:
@@ -73,7 +73,7 @@ def _in_graph(layer: Layer, model: Model, graph: OnnxGraph) -> Layer:
     if held is None:
         barred = dict.fromkeys(("prune", "n_m", "rank", "quantize"), _INTEGERS)
         return replace(layer, methods={**layer.methods, **barred})
-    rank = layer.methods["rank"] if not layer.allows("rank") else _FACTORS
+    rank = layer.methods["rank"] if held.reader is not None or not layer.allows("rank") else _FACTORS
     return replace(layer, held=held, methods={**layer.methods, "rank": rank})
 
 

@@ -14,6 +14,7 @@ from math import prod
 from studio.models.layer import Axis, Layer, ModelInfo
 from studio.recipe.channels import fitted
 from studio.recipe.factorization import PARTS, Factorization, budget, candidates, carrier
+from studio.recipe.graph_factors import factored_size
 from studio.recipe.graph_form import form_notes, form_of
 from studio.recipe.packed import Stored, metadata_size, stored_weight
 from studio.recipe.protobuf import field_size, node_size, tensor_size, varint_size
@@ -119,7 +120,10 @@ def layer_cost(layer: Layer, settings: LayerSettings, factors: Factorization | N
     zeros = _zeros(shapes.values(), settings)
     weights, original = sum(prod(shape) for shape in shapes.values()), prod(layer.shape)
     parameters = layer.parameters - original + weights
-    if layer.held is not None:
+    if layer.held is not None and factors is not None:
+        size = layer.bytes - layer.held.size
+        size += factored_size(layer.held, layer.shape, layer.dtype or "F32", settings.quantize, factors)
+    elif layer.held is not None:
         form = form_of(layer.held, layer.shape, layer.dtype or "F32", settings.quantize)
         size = layer.bytes + (form.size - layer.held.size if form.tensors else 0)
     elif layer.dtype is not None:

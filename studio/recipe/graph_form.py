@@ -71,7 +71,7 @@ class FormNode:
     kind: str
     inputs: Sequence[str]
     output: str
-    attributes: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, int | str | Sequence[int]] = field(default_factory=dict)
     domain: str = ""
 
     @property

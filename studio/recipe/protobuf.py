@@ -37,15 +37,19 @@ def node_size(
     kind: str,
     inputs: Sequence[str],
     output: str,
-    attributes: Mapping[str, int | Sequence[int]],
+    attributes: Mapping[str, int | str | Sequence[int]],
     domain: str = "",
 ) -> int:
     """Bytes of a node with one output within its graph."""
     told = (domain,) if domain else ()
     texts = sum(field_size(len(text.encode())) for text in (name, kind, *inputs, output, *told))
-    return field_size(texts + sum(_attribute_size(name, value) for name, value in attributes.items()))
+    return field_size(texts + sum(attribute_size(name, value) for name, value in attributes.items()))
 
 
-def _attribute_size(name: str, value: int | Sequence[int]) -> int:
-    numbers = (value,) if isinstance(value, int) else value
-    return field_size(field_size(len(name)) + sum(number_size(number) for number in numbers) + _TYPE)
+def attribute_size(name: str, value: int | str | Sequence[int]) -> int:
+    """Bytes of an attribute within its node: a number, a text or several numbers."""
+    if isinstance(value, str):
+        content = field_size(len(value.encode()))
+    else:
+        content = sum(number_size(number) for number in ((value,) if isinstance(value, int) else value))
+    return field_size(field_size(len(name)) + content + _TYPE)

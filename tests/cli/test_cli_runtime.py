@@ -60,7 +60,7 @@ def test_its_scan_finds_what_that_of_the_same_network_in_torch_finds(
     def told(found: Any) -> dict[tuple[str, str], Any]:
         return {(point["method"], point["setting"]): point for point in found["points"]}
 
-    assert set(told(run)) == {key for key in told(built) if key[0] in ("quantize", "prune")}
+    assert set(told(run)) == {key for key in told(built) if key[0] in ("quantize", "prune", "rank")}
     for key, point in told(run).items():
         other = told(built)[key]
         assert (point["value"], point["samples"]) == (other["value"], other["samples"])

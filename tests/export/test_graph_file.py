@@ -27,17 +27,33 @@ RECIPES = {
     "zero points": {"quantize": {"weight_bits": 4, "granularity": "group", "group_size": 5, "symmetric": False}},
     "half precision": {"quantize": {"weight_bits": 16}},
     "sparse": {"prune": {"kind": "unstructured", "ratio": 0.5}},
+    "rank": {"rank": {"parameters": 0.5}},
+    "spatial": {"rank": {"parameters": 0.9, "form": "spatial"}},
+    "tucker, half precision": {"rank": {"parameters": 0.9, "form": "tucker"}, "quantize": {"weight_bits": 16}},
+    "rank, int4 groups": {
+        "rank": {"parameters": 0.6},
+        "quantize": {"weight_bits": 4, "granularity": "group", "group_size": 4},
+    },
+    "rank, sparse int8": {
+        "rank": {"parameters": 0.6},
+        "prune": {"kind": "unstructured", "ratio": 0.3},
+        "quantize": {"weight_bits": 8},
+    },
     "sparse int8": {"prune": {"kind": "n_m", "n": 2, "m": 4}, "quantize": {"weight_bits": 8, "symmetric": False}},
 }
 
 
-def network(opset, dtype=np.float32, custom=False):
+MOVES = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+
+
+def network(opset, dtype=np.float32, custom=False, moves=MOVES):
     """A convolution, one weight read twice, one of a Constant node and one of a branch: ``[N, 3, 4, 4]`` → ``[N, 10]``.
 
     Args:
         opset: version of the operators.
         dtype: of weights and values.
         custom: whether there is an operator that nobody knows.
+        moves: attributes of the convolution.
     """
     held = {name: numpy_helper.from_array(value.astype(dtype), name) for name, value in WEIGHTS.items()}
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -49,7 +65,7 @@ def network(opset, dtype=np.float32, custom=False):
     )  # fmt: skip
     otherwise = helper.make_graph([helper.make_node("Identity", ["zeros"], ["b"])], "else", [], [last], [zeros])
     nodes = [
-        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["c"], "conv", strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["c"], "conv", **moves),
         helper.make_node("Odd" if custom else "Relu", ["c"], ["r"], domain="company" if custom else ""),
         helper.make_node("Flatten", ["r"], ["f"]),
         helper.make_node("MatMul", ["f", "shared"], ["f1"], "one"),
@@ -107,12 +123,13 @@ def recipe_of(settings, **options):
 def test_what_is_written_has_the_size_and_the_outputs_that_were_announced(model, tmp_path, name):
     compressed, out = compress(model, recipe_of(RECIPES[name])), tmp_path / "out.onnx"
     report = export_graph(compressed, out, WeightNorms(model), samples=16)
-    assert set(compressed.settings) == {"conv", "one", "tail", "head"}
+    alone = {"one"} if name in ("rank", "spatial") else set()  # two nodes read its weight
+    assert set(compressed.settings) == {"conv", "one", "tail", "head"} - alone
     assert report.predicted == pytest.approx(report.after, abs=4)  # lengths around what lies in a branch
     assert report.after == out.stat().st_size
     x = RANDOM.normal(size=(3, 3, 4, 4)).astype(np.float32)
     found = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
-    weights = {layer: compressed.effective_weight(layer).numpy() for layer in compressed.settings}
+    weights = {layer: compressed.effective_weight(layer).numpy() for layer in ("conv", "one", "tail", "head")}
     np.testing.assert_allclose(found, by_numpy(x, weights), rtol=1e-3, atol=1e-3)
 
 
@@ -158,6 +175,33 @@ def test_where_nothing_runs_the_network_the_weights_in_the_file_are_held_against
     assert (report.preview.name, report.max_error) == ("weight_error", 0)
     assert report.exported.value == pytest.approx(report.preview.value)
     assert "Odd" in [node.op_type for node in onnx.load(tmp_path / "o.onnx").graph.node]
+
+
+@pytest.mark.parametrize("form", ["matrix", "spatial", "tucker"])
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"auto_pad": "SAME_UPPER", "strides": [2, 2], "kernel_shape": [3, 3]},
+        {"auto_pad": "VALID", "dilations": [1, 1], "strides": [1, 1]},
+        {"strides": [2, 1], "pads": [1, 0, 1, 0], "kernel_shape": [3, 3], "group": 1},
+    ],
+)
+def test_factors_share_a_convolutions_movement_among_them(tmp_path, form, moves):
+    model = opened(tmp_path, opset=17, moves=moves)
+    assert model.info.runtime
+    settings = {"layers": {"conv": {"rank": {"parameters": 0.9, "form": form}}}}
+    compressed = compress(model, Recipe.model_validate({"studio": 1, **settings}))
+    report = export_graph(compressed, tmp_path / "o.onnx", WeightNorms(model), samples=16)
+    assert report.predicted == report.after
+    assert report.max_error == pytest.approx(0, abs=1e-4)
+    found = [node.op_type for node in onnx.load(tmp_path / "o.onnx").graph.node]
+    assert found[: 4 if form == "tucker" else 3] == ["Conv", *["Conv"] * (2 if form == "tucker" else 1), "Relu"]
+
+
+def test_factors_take_no_place_that_several_nodes_read(model):
+    methods = {layer.name: layer.methods["rank"] for layer in model.info.layers}
+    assert methods.pop("one") == "several nodes read its weight, or one that factors cannot take the place of"
+    assert set(methods.values()) == {"ok"}
 
 
 def test_a_file_that_behaves_otherwise_is_not_kept(model, tmp_path, monkeypatch):
