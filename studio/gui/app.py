@@ -12,7 +12,7 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from studio.engine.process import ProcessEngine
-from studio.gui.garbage import set_aside_after_opening
+from studio.gui.garbage import collect_at_rest
 from studio.gui.main_window import MainWindow
 from studio.gui.theme import Scheme, Theme
 from studio.resources import resource, samples
@@ -74,7 +74,7 @@ def run(model: str | None = None, sample: str | None = None, skeleton: str | Non
     built_in = samples()
     window = MainWindow(session, theme, list(built_in.values()))
     sys.excepthook = report_bugs_to(window)
-    set_aside_after_opening(session)
+    collect_at_rest(session)
     window.show()
     if sample is not None:
         session.open_sample(built_in[sample])

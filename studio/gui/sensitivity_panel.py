@@ -78,7 +78,7 @@ class SensitivityPanel(QWidget):
 
     def __init__(self, session: Session, selection: Selection, theme: Theme) -> None:
         super().__init__()
-        self._session, self._selection = session, selection
+        self._session, self._selection, self._turns = session, selection, theme.turns
         self._job: Job | None = None
         self.curves: list[Curve] = []
         self.start = QPushButton("Scan all layers")
@@ -193,7 +193,7 @@ class SensitivityPanel(QWidget):
         curves = curves_of(self._points(scan, layer)) if known and scan is not None and layer is not None else []
         if curves != self.curves:  # an edit moves the marks alone, at every move of a slider
             self.curves = curves
-            self._draw_curves()
+            self._turns.soon(self, self._draw_curves)
         self._place_marks()
         self._hint.setText(self._hint_text(scan))
         self._show_job()

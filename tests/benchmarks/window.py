@@ -27,7 +27,7 @@ from rich.table import Table
 from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.engine.process import ProcessEngine
 from studio.gui.app import MainThread, application
-from studio.gui.garbage import set_aside_after_opening
+from studio.gui.garbage import collect_at_rest
 from studio.gui.main_window import MainWindow
 from studio.gui.theme import Scheme, Theme
 from studio.resources import samples
@@ -298,7 +298,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         session = Session(ProcessEngine, Path(folder), main_thread.dispatch)
         window = MainWindow(session, Theme(qt, Scheme.LIGHT), list(samples().values()))
-        set_aside_after_opening(session)
+        collect_at_rest(session)
         window.show()
         try:
             session.open_sample(samples()["digits"])

@@ -350,6 +350,12 @@ def theme(qapp: QApplication) -> Theme:
 
 
 @pytest.fixture
+def drawn(theme: Theme, qtbot: QtBot) -> Callable[[], None]:
+    """Waits until everything that waits for a turn of its own has been drawn."""
+    return lambda: qtbot.waitUntil(lambda: theme.turns.are_over)
+
+
+@pytest.fixture
 def window(session: Session, theme: Theme, qtbot: QtBot, digits: Sample) -> MainWindow:
     """The whole window over `session`, on its start page."""
     made = MainWindow(session, theme, [digits])

@@ -22,12 +22,12 @@ def selection():
 
 
 @pytest.fixture
-def panel(opened, selection, theme, qtbot):
+def panel(opened, selection, theme, qtbot, drawn):
     made = LayerPanel(opened, selection, theme)
     qtbot.addWidget(made)
     made.show()
     selection.select(("block1.conv1",))
-    qtbot.waitUntil(lambda: theme.turns.are_over)
+    drawn()
     return made
 
 
@@ -90,9 +90,9 @@ def test_dragging_the_line_to_the_full_rank_takes_the_cut_away(panel, opened):
     assert opened.project.settings("block1.conv1").rank is None
 
 
-def test_the_line_cannot_be_moved_where_the_rank_cannot_be_cut(panel, selection, theme, qtbot):
+def test_the_line_cannot_be_moved_where_the_rank_cannot_be_cut(panel, selection, drawn):
     selection.select(("stem",))
-    qtbot.waitUntil(lambda: theme.turns.are_over)
+    drawn()
     assert not panel.spectrum.rank_line.movable
     assert panel.spectrum._summary.text() == "A single input channel has no rank to cut."
 
@@ -110,7 +110,7 @@ def test_the_energy_beyond_the_values_that_were_computed_is_a_least_energy():
     assert rank_text(spectrum, 6, "+1.0 kB").startswith("rank 6 of 6  ·  100.0 % energy")
 
 
-def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel, opened, engine, theme, qtbot):
+def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel, opened, engine, drawn):
     whole = opened.spectra["block1.conv1"]
     squares = whole.singular_values**2
     assert not panel.spectrum.all_values.isVisible()
@@ -125,7 +125,7 @@ def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel,
     assert (panel.spectrum.last_found.value(), panel.spectrum.rank_line.value()) == (5, 8)
     panel.spectrum.all_values.click()
     assert engine.asked[-1].reach == 1.0
-    qtbot.waitUntil(lambda: theme.turns.are_over)
+    drawn()
     assert panel.spectrum.values.getOriginalDataset()[0][-1] == 16
     assert not panel.spectrum.all_values.isVisible()
 
@@ -161,15 +161,15 @@ def test_an_interval_without_bounds_has_no_bar():
 
 
 def test_a_layer_that_the_next_model_does_not_have_is_not_asked_for(
-    panel, opened, selection, engine, monkeypatch, theme, qtbot
+    panel, opened, selection, engine, monkeypatch, drawn
 ):
     plain = conftest.model_info()
     layers = tuple(layer for layer in plain.layers if layer.name != "block1.conv1")
     monkeypatch.setattr(conftest, "model_info", lambda path=plain.path: replace(plain, path=path, layers=layers))
     before = len(engine.asked)
     opened.open_model("/models/other.onnx")
-    qtbot.waitUntil(lambda: theme.turns.are_over)
+    drawn()
     selection.select(("stem",))
-    qtbot.waitUntil(lambda: theme.turns.are_over)
+    drawn()
     views = [asked for asked in engine.asked[before:] if isinstance(asked, ViewSpectrum | ViewWeights)]
     assert {view.layer for view in views} == {"stem"}

@@ -39,8 +39,9 @@ def test_a_missing_data_file_is_one_line(opened, selection, theme, qtbot):
     assert panel._state.text() == "digits_test.data.yaml: no such file or directory."
 
 
-def test_a_scan_draws_the_curves_of_the_layer_in_focus(panel, selection):
+def test_a_scan_draws_the_curves_of_the_layer_in_focus(panel, selection, drawn):
     panel.start.click()
+    drawn()
     assert [curve.method for curve in panel.curves] == ["quantize", "prune"]
     x, y = panel._lines["quantize"].getData()
     assert list(x) == [0, 1]
@@ -49,23 +50,27 @@ def test_a_scan_draws_the_curves_of_the_layer_in_focus(panel, selection):
     assert panel._state.text() == "4 points of 2 layers, each compressed alone"
     selection.select(("stem",))
     assert [curve.method for curve in panel.curves] == ["quantize"]
+    drawn()
     assert list(panel._lines["quantize"].getData()[1]) == [-1.5]
     selection.select(("block1.conv1",))
     assert panel._hint.text() == "Nothing of this layer has been measured yet."
 
 
-def test_an_edit_moves_the_mark_and_leaves_the_curves_undrawn(panel, with_files, qtbot):
+def test_an_edit_moves_the_mark_and_leaves_the_curves_undrawn(panel, with_files, drawn):
     panel.start.click()
+    drawn()
     line, mark = panel._lines["prune"], panel.marks["prune"]
-    drawn: list[object] = []
-    line.sigPlotChanged.connect(drawn.append)
+    changed: list[object] = []
+    line.sigPlotChanged.connect(changed.append)
     with_files.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
     assert (mark.isVisible(), mark.value()) == (True, pytest.approx(2.6))
-    assert not drawn
+    drawn()
+    assert not changed
 
 
-def test_a_click_on_a_point_chooses_its_setting_as_one_step(panel, with_files):
+def test_a_click_on_a_point_chooses_its_setting_as_one_step(panel, with_files, drawn):
     panel.start.click()
+    drawn()
     line = panel._lines["prune"]
     line.sigPointsClicked.emit(line, line.scatter.points(), None)
     project = with_files.project
