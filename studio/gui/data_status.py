@@ -9,7 +9,7 @@ from studio.gui.text import count_text, sentence
 from studio.session.project import DataFile
 from studio.session.session import Session
 
-NO_TEST = "No test data: compared with the original on random input"
+NO_TEST = "No test data: compared on random input"
 
 
 class DataStatus(QWidget):
@@ -41,7 +41,10 @@ class DataStatus(QWidget):
         lacks = project.info.lacks if project is not None else {}
         without = sentence(lacks["measure"]) if "measure" in lacks else NO_TEST
         self.test.setText(f"Measured on {_name(test)}" if test else without)
-        unused = f"Nothing is fitted to data: {lacks['fit']}" if "fit" in lacks else "No training data"
+        unused = "No training data"
+        if "fit" in lacks:  # where the same reason stands beside it, it is enough once
+            beside = lacks["fit"] == lacks.get("measure")
+            unused = "Not fitted to data" if beside else f"Not fitted to data: {lacks['fit']}"
         self.train.setText(f"Fitted and trained on {_name(train)}" if train and "fit" not in lacks else unused)
 
 

@@ -179,6 +179,7 @@ def legend_text(colours: Colours) -> str:
         ("●", colours.compressed, "measured"),
         ("■", colours.energy, "measured, all layers alike"),
         ("○", colours.muted, "expected from the scan"),
+        ("◯", colours.text, "chosen in the list"),
     )
     return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">{mark}</span> {name}' for mark, colour, name in parts)
 

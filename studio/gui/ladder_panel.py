@@ -75,7 +75,8 @@ class RungCard(QFrame):
         self.reason.setText(reason)
         self.reason.setVisible(reason not in ("", told))
         self.figures.setText(figures_text(state))
-        self.figures.setVisible(not state.barred or state.metric is not None)
+        known = state.metric is not None and state.barred != told  # the original's own figures are no rung's
+        self.figures.setVisible(not state.barred or known)
 
 
 def figures_text(state: RungState) -> str:

@@ -46,9 +46,10 @@ class LatencyCard(Card):
         found, settings = latencies.current(project), self._session.preferences.latency
         self.show_progress(latencies.measuring, latencies.progress)
         shown = found or latencies.previous
-        self.value.setText(_value(shown) if shown is not None else "not measured")
-        if "time" in project.info.lacks:
-            self.detail.setText(sentence(project.info.lacks["time"]))
+        lack = project.info.lacks.get("time", "")
+        self.value.setText(_value(shown) if shown is not None else "not possible" if lack else "not measured")
+        if lack:
+            self.detail.setText(sentence(lack), short="Point here to see why")
         elif latencies.measuring:
             self.detail.setText("measuring …")
         elif latencies.failure:

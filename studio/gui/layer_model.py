@@ -144,7 +144,7 @@ class LayerModel(QAbstractTableModel):
             Column("Layer", "Dotted name in the model's file", self._order, lambda layer: layer.name),
             Column("Settings", "What is chosen for the layer", self._chips, self._chips),
             Column(
-                "Size now",
+                "Size",
                 "Bytes the layer takes with these settings",
                 self._bytes,
                 lambda la: bytes_text(self._bytes(la)),

@@ -31,18 +31,21 @@ from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
 _WIDTHS = {
-    "Layer": 124,
+    "Layer": 108,
     "Share": 60,
     "Settings": 84,
-    "Size now": 72,
+    "Size": 72,
     "Change": 60,
     "Alone": 60,
     "Time": 66,
     "Time, %": 62,
-    "Shape": 104,
+    "Shape": 112,
     "Kind": 70,
     "Parameters": 90,
 }
+
+#: Narrower, a layer's size would be cut.
+_LEAST = 306
 
 
 class LayerFilter(QSortFilterProxyModel):
@@ -150,6 +153,7 @@ class LayerTable(QWidget):
         model.dataChanged.connect(self._show_drops)
         for signal in (self.filter.rowsInserted, self.filter.rowsRemoved, self.filter.modelReset):
             signal.connect(self._count)
+        self.setMinimumWidth(_LEAST)
         self._load()
 
     def _set_up_view(self) -> None:

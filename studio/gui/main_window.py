@@ -40,9 +40,7 @@ from studio.session.jobs import Job, JobState
 from studio.session.project import Project
 from studio.session.session import Change, Session
 
-NO_NETWORK = (
-    "{name} holds weights alone. Choose an .onnx or .pt2 file of the same network, its skeleton, to measure and train."
-)
+NO_NETWORK = "{name} holds weights alone. Choose its network (.onnx or .pt2) to measure accuracy and to train."
 
 _LEFT = Qt.DockWidgetArea.LeftDockWidgetArea
 _RIGHT = Qt.DockWidgetArea.RightDockWidgetArea

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from studio.errors import StudioError
 from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, metric_of, point_text
 from studio.gui.jobs_panel import job_text
-from studio.gui.labels import ElidedLabel, label, placeholder, set_tone
+from studio.gui.labels import label, placeholder, set_tone
 from studio.gui.text import in_points, metric_name
 from studio.gui.theme import Theme
 from studio.search.outcome import FrontierPoint
@@ -117,7 +117,7 @@ class SearchDialog(QDialog):
         self.apply.setProperty("role", "primary")
         self._held = label("", "detail", wrap=True)
         self._reasons = label("", "detail", wrap=True)
-        self._state = ElidedLabel(role="detail")
+        self._state = label("", "detail", wrap=True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setProperty("role", "thin")
@@ -127,6 +127,9 @@ class SearchDialog(QDialog):
         self.found.setAccessibleName("Recipes found")
         self._empty = placeholder(_EMPTY, self.found)
         self.found.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.found.setWordWrap(True)
+        self.found.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.found.setSpacing(2)
         self._lay_out()
         self.kind.currentIndexChanged.connect(self._offer_amount)
         self.start.clicked.connect(self._search)
@@ -228,10 +231,11 @@ class SearchDialog(QDialog):
         searches, before = self._session.searches, self.chosen
         self.found.blockSignals(True)
         self.found.clear()
-        for point in searches.points:
-            self.found.addItem(_item(point, metric_of(searches.points), _kind(self._session)))
-        self.found.blockSignals(False)
         done = searches.outcome
+        for point in searches.points:
+            best = done is not None and point.key == done.best.key
+            self.found.addItem(_item(point, metric_of(searches.points), _kind(self._session), best))
+        self.found.blockSignals(False)
         wanted = before or (done.best if done is not None else None)
         if done is not None and (before is None or not before.is_measured):
             wanted = done.best
@@ -304,7 +308,7 @@ def _done(session: Session) -> str:
     if outcome.uniform is None or outcome.uniform.key == outcome.best.key:
         return f"Best: {best}."
     alike = point_text(outcome.uniform, kind=_kind(session)).replace("   ", ", ")
-    return f"Best: {best}; {alike}."
+    return f"Best: {best}. For comparison: {alike}."
 
 
 def _kind(session: Session) -> str:
@@ -317,13 +321,14 @@ def _tone(job: Job) -> str:
     return {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "")
 
 
-def _item(point: FrontierPoint, metric: str, kind: str) -> QListWidgetItem:
-    """A line of the list; what is only expected is slanted."""
-    item = QListWidgetItem(point_text(point, metric, kind))
+def _item(point: FrontierPoint, metric: str, kind: str, best: bool) -> QListWidgetItem:
+    """A line of the list: the best one is bold and says so, what is only expected is slanted."""
+    item = QListWidgetItem(f"{'Best:  ' if best else ''}{point_text(point, metric, kind)}")
     item.setData(POINT_ROLE, point)
     item.setToolTip(item.text())
     font = QFont()
     font.setItalic(not point.is_measured)
+    font.setBold(best)
     item.setFont(font)
     item.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
     return item

@@ -58,6 +58,8 @@ QToolButton[role="link"]:hover, QToolButton[role="link"]:focus { text-decoration
 QToolButton[role="fold"] { background: transparent; border: none; color: $muted; font-weight: 600; padding: 4px 0; }
 QToolButton[role="fold"]:hover, QToolButton[role="fold"]:focus { color: $accent; }
 
+QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }
+
 QLineEdit[role="search"] {
     background: $base; border: 1px solid $border; border-radius: 5px; padding: 3px 6px; min-height: 18px;
     selection-background-color: $accent; selection-color: $on_accent;
@@ -68,9 +70,10 @@ QTableView {
     background: $base; border: 1px solid $border; border-radius: 6px; gridline-color: $border;
     selection-background-color: $selection; selection-color: $text; alternate-background-color: $window;
 }
-QTableView:focus { border-color: $accent; }
+QListWidget { background: $base; border: 1px solid $border; border-radius: 6px; }
+QTableView:focus, QListWidget:focus { border-color: $accent; }
 QHeaderView::section {
-    background: $raised; color: $muted; border: none; border-right: 1px solid $border; padding: 5px 6px;
+    background: $raised; color: $muted; border: none; border-right: 1px solid $border; padding: 5px 4px;
     font-weight: 600;
 }
 QTableCornerButton::section { background: $raised; border: none; }

@@ -31,6 +31,9 @@ _NAMED = 5
 #: What is said of a value that is not measured yet.
 _WAITING = {PreviewState.MEASURING: "measuring …", PreviewState.HELD: PreviewState.HELD.value}
 
+#: What a caption does without where it is too long.
+_WITH_ORIGINAL = " with the original"
+
 _FITS = {"layer": "layer fit", "sequential": "sequential fit"}
 
 
@@ -98,7 +101,8 @@ class SummaryBar(QWidget):
         edited = project is not None and bool(project.changed_layers() or project.weights)
         measuring = status.state is PreviewState.MEASURING
         fit = _fit(result, measuring) if edited and result is not None else ""
-        card.caption.setText("  ·  ".join(filter(None, (_caption(result or preview.previous), fit))))
+        caption = _caption(result or preview.previous)
+        card.caption.setText("  ·  ".join(filter(None, (caption, fit))), short=caption.replace(_WITH_ORIGINAL, ""))
         expected = self._session.predictions.of(project) if project is not None and result is None else None
         if expected is not None and not expected.layers:
             expected = None  # the scan tells nothing of what was changed: no change is no prediction

@@ -40,4 +40,4 @@ def test_what_cannot_be_done_says_why(opened):
     assert all(actions[name].isEnabled() for name in ("search", "latency", "export"))
     why = opened._session.searches.why_not(opened._session.project, "macs")
     assert why == f"how often each weight is used is not known: {REASON}."
-    assert opened.data.train.text() == f"Nothing is fitted to data: {REASON}"
+    assert opened.data.train.text() == f"Not fitted to data: {REASON}"

@@ -49,7 +49,7 @@ def test_expected_and_measured_points_are_drawn_apart(dialog):
     assert measured == pytest.approx((log10(8.0), -0.4))
     assert alike == pytest.approx((log10(7.9), -1.5))
     texts = [dialog.found.item(row).text() for row in range(dialog.found.count())]
-    assert texts[1] == "8.0 kB   measured −0.40 ± 0.35 points"
+    assert texts[1] == "Best:  8.0 kB   measured −0.40 ± 0.35 points"
     assert texts[2] == "16.0 kB   expected about −0.1"
     assert dialog.found.item(2).font().italic()
     assert not dialog.found.item(1).font().italic()
@@ -73,9 +73,17 @@ def test_a_search_for_less_arithmetic_is_drawn_along_the_operations(dialog):
     assert list(dialog.plot.measured.getData()[0]) == pytest.approx([log10(25.0)])
     assert dialog.plot._plot.item.getAxis("bottom").labelText == "operations, % of the original's"
     texts = [dialog.found.item(row).text() for row in range(dialog.found.count())]
-    assert texts[1] == "8.0 kB   25 % of the operations   measured −0.40 ± 0.35 points"
+    assert texts[1] == "Best:  8.0 kB   25 % of the operations   measured −0.40 ± 0.35 points"
     assert texts[2] == "16.0 kB   50 % of the operations   expected about −0.1"
     assert "8.0 kB, 25 % of the operations, measured −0.40" in dialog._state.text()
+
+
+def test_the_best_recipe_is_bold_in_the_list_and_says_so(dialog, with_files):
+    dialog.start.click()
+    best = [dialog.found.item(row) for row in range(dialog.found.count()) if dialog.found.item(row).font().bold()]
+    assert [item.text() for item in best] == ["Best:  8.0 kB   measured −0.40 ± 0.35 points"]
+    assert best[0] is dialog.found.currentItem()
+    assert "points. For comparison: 7.9 kB, measured −1.50" in dialog._state.text()
 
 
 def test_a_frontier_of_perplexities_counts_upwards(theme):
