@@ -1,6 +1,7 @@
 """The live curves of a distillation: how well it does, what it still gets wrong, and how fast it learns."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 import pyqtgraph as pg
@@ -10,12 +11,17 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from studio.distillation.settings import TrainingPoint
 from studio.gui.labels import placeholder
 from studio.gui.plots import Plot, bar_length, pen
+from studio.gui.text import in_points, metric_name
 from studio.gui.theme import Theme
 from studio.session.jobs import Job
 
 #: Milliseconds between two drawings of a running job: its steps come faster than anybody looks, and three plots cost
 #: the better part of a frame.
 REDRAW_MS = 250
+
+#: Pixels below which ticks would lie on each other, and how dense they may be.
+_LEAST_HEIGHT = 84
+_FEW_TICKS = 0.6
 
 _WAITING = "It is getting ready. Curves begin with the first step."
 _UNMEASURED = "Accuracy is measured as it goes on; nothing is measured yet."
@@ -48,9 +54,14 @@ class DistillCurves(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         for plot, stretch in ((self._value_plot, 5), (self._loss_plot, 4), (self._rate_plot, 3)):
-            plot.widget.setMinimumHeight(64)
+            plot.widget.setMinimumHeight(_LEAST_HEIGHT)
+            plot.item.getAxis("left").setTickDensity(_FEW_TICKS)
             plot.item.getAxis("left").setWidth(62)  # one scale of steps for all three
             layout.addWidget(plot.widget, stretch)
+
+    def show_metric(self, name: str) -> None:
+        """Names the axis of the metric that is measured on the way."""
+        self._value_plot.title("left", f"{metric_name(name).lower()}{', %' if in_points(name) else ''}")
 
     def show_job(self, job: Job) -> None:
         """Draws the points so far; soon, where it is running and was drawn just now."""
@@ -87,5 +98,6 @@ class DistillCurves(QWidget):
         self.empty.setText(_UNMEASURED if points else _WAITING)
         self.empty.setVisible(not measured)
         self._value_plot.item.setVisible(measured)
+        trained = sum(isfinite(point.loss) for point in points) > 1  # one alone gives an axis no range
         for plot in (self._loss_plot, self._rate_plot):
-            plot.widget.setVisible(bool(points))
+            plot.widget.setVisible(trained)

@@ -40,14 +40,11 @@ class InterruptedRun(QFrame):
         self.go_on.setToolTip("Go on from the last checkpoint, with the settings it began with")
         self.discard = QPushButton("Discard")
         self.discard.setToolTip("Forget what it has learnt")
-        buttons = QHBoxLayout()
-        buttons.addStretch(1)
-        buttons.addWidget(self.go_on)
-        buttons.addWidget(self.discard)
-        layout = QVBoxLayout(self)
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(12, 6, 6, 6)
-        layout.addWidget(self.message)
-        layout.addLayout(buttons)
+        layout.addWidget(self.message, 1)
+        layout.addWidget(self.go_on)
+        layout.addWidget(self.discard)
         self.hide()
 
     def show_run(self, run: SavedRun | None) -> None:
@@ -232,10 +229,11 @@ class DistillPanel(QWidget):
         job = self._job
         active = job is not None and _is_active(job)
         reason = self._why_not(job, self.student.kind)
+        self.start.setVisible(not active)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Train the student in the background")
         self._reason.setText(reason)
-        self._reason.setVisible(bool(reason))
+        self._reason.setVisible(bool(reason) and not active)  # what is under way speaks for itself
         self.cancel.setVisible(active)
         self.cancel.setToolTip("Stop; the weights stay as they are")
         self._show_pause(job)
@@ -246,6 +244,9 @@ class DistillPanel(QWidget):
     def _show_training(self, job: Job | None, past: TrainedRun | None) -> None:
         """The state and the curves of a past run, or else of the newest job."""
         self._hint.setVisible(job is None and past is None)
+        known = self._session.preview.result or self._session.preview.previous
+        if known is not None and not self._elsewhere:
+            self.curves.show_metric(known.metric.name)
         self._curves.setVisible(job is not None or past is not None)
         self.told.setVisible(past is not None)
         if past is not None:

@@ -31,7 +31,7 @@ from studio.gui.text import kind_text
 from studio.gui.theme import Theme
 
 _WIDTHS = {
-    "Layer": 108,
+    "Layer": 124,
     "Share": 60,
     "Settings": 84,
     "Size": 72,
@@ -45,7 +45,7 @@ _WIDTHS = {
 }
 
 #: Narrower, a layer's size would be cut.
-_LEAST = 306
+_LEAST = 322
 
 
 class LayerFilter(QSortFilterProxyModel):

@@ -1,6 +1,7 @@
 """The target of a search, its frontier as it comes, and a point of it to take."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -232,7 +233,7 @@ class SearchDialog(QDialog):
         self.found.blockSignals(True)
         self.found.clear()
         done = searches.outcome
-        for point in searches.points:
+        for point in told(searches.points, None if done is None else done.best):
             best = done is not None and point.key == done.best.key
             self.found.addItem(_item(point, metric_of(searches.points), _kind(self._session), best))
         self.found.blockSignals(False)
@@ -241,11 +242,15 @@ class SearchDialog(QDialog):
             wanted = done.best
         if wanted is not None:
             self.choose(wanted)
+        if self.chosen is None and done is not None:  # another one for the same share came out better
+            self.choose(done.best)
         self._draw()
         self._show_job()
 
     def _draw(self) -> None:
-        self.plot.show(self._session.searches.points, self.chosen, _kind(self._session))
+        searches = self._session.searches
+        best = None if searches.outcome is None else searches.outcome.best
+        self.plot.show(told(searches.points, best), self.chosen, _kind(self._session))
         self._empty.setVisible(not self.found.count())
         self.apply.setEnabled(self.chosen is not None)
         self.apply.setToolTip(
@@ -291,6 +296,19 @@ def _held_text(project: Project | None) -> str:
     if not held:
         return "No layer is locked: the search decides about all of them."
     return "1 layer is locked or kept." if held == 1 else f"{held} layers are locked or kept and stay as they are."
+
+
+def told(points: Sequence[FrontierPoint], best: FrontierPoint | None) -> list[FrontierPoint]:
+    """The points without those that were tried for the same share and came out no better than another."""
+    tried = defaultdict[str, list[FrontierPoint]](list)
+    for point in points:
+        if point.kind == "search" and point.is_measured:
+            tried[point.label].append(point)
+    kept = {
+        min(alike, key=lambda point: (best is None or point.key != best.key, point.rank)).key
+        for alike in tried.values()
+    }
+    return [point for point in points if point.kind != "search" or not point.is_measured or point.key in kept]
 
 
 def offer_text(session: Session) -> str:

@@ -30,6 +30,12 @@ _METHODS = {
     "channels": ("channels removed", "bad"),
 }
 
+#: Share of the axis that texts may fill.
+_FULL = 0.7
+
+#: Free places before the first point and behind the last: room for half a text.
+_MARGIN = 0.9
+
 #: Free places between the curves of two methods.
 _GAP = 0.6
 
@@ -88,6 +94,7 @@ class SensitivityPanel(QWidget):
         self._state = ElidedLabel(role="detail")
         self._hint = label("", "detail", wrap=True)
         self._plot = Plot(theme, "Change of accuracy by setting of the layer", bottom="", left="change, points")
+        self._plot.item.getAxis("bottom").setStyle(textFillLimits=[(0, _FULL)])
         self._zero = pg.InfiniteLine(angle=0, pos=0)
         self._plot.item.addItem(self._zero, ignoreBounds=True)
         self._plot.painted(lambda c: self._zero.setPen(pen(c.muted, 1, dashed=True)))
@@ -208,10 +215,11 @@ class SensitivityPanel(QWidget):
         by_method = {curve.method: curve for curve in self.curves}
         for method in _METHODS:
             self._draw(method, by_method.get(method))
-        ticks = [(x, p.setting) for curve in self.curves for x, p in zip(curve.places, curve.points, strict=True)]
-        self._plot.item.getAxis("bottom").setTicks([ticks])
+        ticks = [[(x, p.setting) for x, p in zip(curve.places, curve.points, strict=True)] for curve in self.curves]
+        firsts, others = [named[0] for named in ticks], [tick for named in ticks for tick in named[1:]]
+        self._plot.item.getAxis("bottom").setTicks([firsts, others])  # the others stand where there is room for all
         if ticks:
-            self._plot.item.setXRange(-0.5, ticks[-1][0] + 0.5, padding=0)
+            self._plot.item.setXRange(-_MARGIN, ticks[-1][-1][0] + _MARGIN, padding=0)
         self._plot.widget.setVisible(bool(self.curves))
 
     def _place_marks(self) -> None:

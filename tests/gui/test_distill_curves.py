@@ -1,6 +1,7 @@
 """The curves of a distillation are drawn now and then while it runs, and whole once it has ended."""
 
 from dataclasses import replace
+from math import nan
 
 from studio.distillation.settings import TrainingPoint
 from studio.gui.distill_curves import DistillCurves
@@ -51,10 +52,11 @@ def test_before_the_first_step_there_is_a_word_and_no_axis(theme, qtbot):
     assert "Curves begin with the first step" in curves.empty.text()
     assert [plot.item.isVisible() for plot in (curves._value_plot,)] == [False]
     assert curves._loss_plot.widget.isHidden()
-    curves.show_points([FIRST])
+    curves.show_points([FIRST, replace(FIRST, step=2, loss=1.0)])
     assert "nothing is measured yet" in curves.empty.text()
     assert not curves._loss_plot.widget.isHidden()
-    curves.show_points([replace(FIRST, value=90.0, low=89.0, high=91.0)])
+    curves.show_points([replace(FIRST, loss=nan, value=90.0, low=89.0, high=91.0)])
+    assert curves._loss_plot.widget.isHidden()
     assert curves.empty.isHidden()
     assert curves._value_plot.item.isVisible()
 

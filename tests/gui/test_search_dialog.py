@@ -10,7 +10,7 @@ from studio.evaluation.result import Measurement
 from studio.gui.frontier_plot import FrontierPlot, point_text
 from studio.gui.layer_model import LayerModel
 from studio.gui.main_window import MainWindow
-from studio.gui.search_dialog import SearchDialog
+from studio.gui.search_dialog import SearchDialog, told
 from studio.gui.settings_panel import SettingsPanel
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import LayerSettings, QuantizeSettings
@@ -84,6 +84,17 @@ def test_the_best_recipe_is_bold_in_the_list_and_says_so(dialog, with_files):
     assert [item.text() for item in best] == ["Best:  8.0 kB   measured −0.40 ± 0.35 points"]
     assert best[0] is dialog.found.currentItem()
     assert "points. For comparison: 7.9 kB, measured −1.50" in dialog._state.text()
+
+
+def test_of_recipes_tried_for_one_share_the_best_alone_is_listed(dialog, with_files):
+    dialog.start.click()
+    best = with_files.searches.outcome.best
+    drop = Measurement("top1", 0.5, 0.2, 0.9, 64)
+    worse = replace(best, recipe=Recipe(default=LayerSettings(keep=True)), drop=drop)
+    lucky = replace(worse, recipe=Recipe(), drop=replace(drop, value=0.0))
+    assert told([worse, best, lucky], best) == [best]
+    assert told([worse, best, lucky], None) == [lucky]
+    assert told([replace(worse, label="30 %"), best], best) == [replace(worse, label="30 %"), best]
 
 
 def test_a_frontier_of_perplexities_counts_upwards(theme):
