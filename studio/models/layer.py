@@ -134,6 +134,8 @@ class Layer:
         window: how a convolution moves along each axis of its kernel; empty for all others.
         dtype: type of the weight, such as ``F16``, where the model's file holds weights alone; None in a network.
         held: how the file's graph holds the weight, where settings are applied to that graph; None everywhere else.
+        reads: name of what it reads in an exported file, where that is an input of the model or what another layer
+            gives; empty for all else.
     """
 
     name: str
@@ -150,6 +152,7 @@ class Layer:
     window: tuple[Axis, ...] = ()
     dtype: str | None = None
     held: GraphWeight | None = None
+    reads: str = ""
 
     @property
     def matrix_shape(self) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The layer table: what layers a graph has, in the order they run, what they cost and what can be done to them."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,12 +27,15 @@ KINDS: dict[type[nn.Module], str] = {
 _BYTES = 4  # float32
 
 
-def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tuple[Layer, ...]:
+def layer_table(
+    graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...], names: Sequence[str] = ()
+) -> tuple[Layer, ...]:
     """Runs the graph once and lists its layers.
 
     Args:
         graph: the model.
         inputs: samples that fit, the batch first.
+        names: of the inputs.
 
     Returns:
         Every layer that holds weights, in the order of its first call; a layer called twice counts its MACs twice.
@@ -44,7 +48,20 @@ def layer_table(graph: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> tupl
         _layer(name, graph.get_submodule(name), macs // batch, trace.windows[name]) for name, macs in trace.macs.items()
     )
     calls = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
-    return tuple(_once(_with_channels(layer, channels), calls[layer.name]) for layer in layers)
+    reads = _reads(graph, names)
+    return tuple(
+        replace(_once(_with_channels(layer, channels), calls[layer.name]), reads=reads.get(layer.name, ""))
+        for layer in layers
+    )
+
+
+def _reads(graph: fx.GraphModule, names: Sequence[str]) -> dict[str, str]:
+    """What modules read by the names that stand in an exported file: of inputs, and of modules that give it."""
+    nodes = list(graph.graph.nodes)
+    known = dict(zip((node for node in nodes if node.op == "placeholder"), names, strict=False))
+    modules = [node for node in nodes if node.op == "call_module"]
+    known |= {node: str(node.target) for node in modules}
+    return {str(node.target): known[node.args[0]] for node in modules if node.args and node.args[0] in known}
 
 
 def _once(layer: Layer, calls: int) -> Layer:

@@ -233,7 +233,8 @@ def _run_once(path: Path, graph: fx.GraphModule, inputs: tuple[TensorSpec, ...])
     free, failures = any(size is None for spec in inputs for size in spec.shape[1:]), list[Exception]()
     for size in _SIZES if free else _SIZES[:1]:
         try:
-            return layer_table(graph, example_inputs(graph, inputs, 1, size)), size
+            names = [spec.name for spec in inputs]
+            return layer_table(graph, example_inputs(graph, inputs, 1, size), names), size
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             failures.append(error)
     reason = str(failures[0]).strip().split("\n")[0]  # others may only say that the size does not fit

@@ -25,7 +25,8 @@ from studio.recipe.stored_size import domain_size, product_size, stored_size
 
 _FLOAT = 4
 
-#: Stands for the name of a layer's input, whose length hardly matters: it is in the file before and after.
+#: Stands for the name of a layer's input where it is not known. Its length hardly matters: it is in the file before and
+#: after.
 _INPUT = "Relu_12"
 
 
@@ -207,7 +208,7 @@ def _head_size(layer: str, part: str, shape: tuple[int, ...]) -> int:
 def _layer_node_of(layer: Layer) -> int:
     """Bytes of the layer's own node."""
     bias = [f"{layer.name}.bias"] if layer.has_bias else []
-    return _layer_node(layer.name, _INPUT, bias, layer.name, layer.shape, layer.window, layer.groups)
+    return _layer_node(layer.name, layer.reads or _INPUT, bias, layer.name, layer.shape, layer.window, layer.groups)
 
 
 def _unchanged(layer: Layer, *notes: str) -> LayerCost:
@@ -288,7 +289,7 @@ def _nodes_added(layer: Layer, factors: Factorization) -> int:
     name, bias = layer.name, [f"{layer.name}.bias"] if layer.has_bias else []
     shapes = factors.shapes(layer.shape)
     parts = [f"{name}.{part}" for part in PARTS[: len(shapes)]]
-    size, given = 0, _INPUT
+    size, given = 0, layer.reads or _INPUT
     for i, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
         last = i == len(parts) - 1
         mine = [axis if carrier(factors.form, k) == i else None for k, axis in enumerate(layer.window)]

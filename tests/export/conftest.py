@@ -60,7 +60,20 @@ class Waves(nn.Module):
         return self.second_of_all(torch.tanh(self.first_of_all(x))).mean(2)
 
 
-NETWORKS = {"convolutions": Convolutions, "tokens": Tokens, "waves": Waves}
+class Named(nn.Module):
+    """A layer whose name is so long that the length of its node takes a second byte or not by that of its input."""
+
+    input_shape = (16,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.the_only_linear_layer_there = nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.the_only_linear_layer_there(x))
+
+
+NETWORKS = {"convolutions": Convolutions, "tokens": Tokens, "waves": Waves, "named": Named}
 
 
 def _model(network: nn.Module, input_shape: tuple[int, ...]) -> Model:
@@ -68,7 +81,7 @@ def _model(network: nn.Module, input_shape: tuple[int, ...]) -> Model:
     inputs = (TensorSpec("input", "float32", (None, *input_shape)),)
     values = example_inputs(graph, inputs, 2, 16)
     outputs = (TensorSpec("scores", "float32", (None, *graph(*values).shape[1:])),)
-    layers = layer_table(graph, values)
+    layers = layer_table(graph, values, ["input"])
     parameters = sum(parameter.numel() for parameter in graph.parameters())
     macs = sum(layer.macs for layer in layers)
     sites = sites_of(graph, layers)

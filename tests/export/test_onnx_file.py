@@ -111,6 +111,16 @@ def test_every_form_of_factors_gives_the_predicted_bytes_and_the_previewed_outpu
     assert abs(predicted - len(content)) <= 4
 
 
+def test_the_length_of_a_layers_input_name_is_predicted_to_the_byte(make_model):
+    model = make_model("named")
+    recipe = _recipe({"rank": {"rank": 2}})
+    compressed = compress(model, recipe)
+    content = onnx_bytes(compressed.graph, model.info)
+    before = len(onnx_bytes(model.graph, model.info))
+    assert model.info.layers[0].reads == "input"
+    assert model_cost(model.info, recipe, compressed.factors, before).bytes == len(content)
+
+
 @pytest.mark.parametrize("form", ["matrix", "spatial", "tucker"])
 def test_the_arithmetic_of_factors_is_that_of_the_places_they_work_at(form, make_model):
     model = make_model("convolutions")
