@@ -42,6 +42,12 @@ _GAP = 0.6
 #: How far from the nearest point a setting stands that is milder or stronger than all of them.
 _OUTSIDE = 0.4
 
+#: Pixels that the name of a setting takes, such as ``12.5 %``.
+_NAME_WIDTH = 44
+
+#: Pixels that ticks with names in two lines take.
+_TWO_LINES = 42
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -87,6 +93,7 @@ class SensitivityPanel(QWidget):
         self._session, self._selection, self._turns = session, selection, theme.turns
         self._job: Job | None = None
         self.curves: list[Curve] = []
+        self._ticks: list[tuple[float, str]] = []
         self.start = QPushButton("Scan all layers")
         self.start.setProperty("role", "primary")
         self.cancel = QPushButton("Cancel")
@@ -99,6 +106,7 @@ class SensitivityPanel(QWidget):
         self._plot.item.addItem(self._zero, ignoreBounds=True)
         self._plot.painted(lambda c: self._zero.setPen(pen(c.muted, 1, dashed=True)))
         self._plot.painted(lambda c: self._legend.setText(_legend(c)))
+        self._plot.item.getViewBox().sigResized.connect(lambda _box: self._place_ticks())
         self._lines = {method: self._line(method, colour) for method, (_, colour) in _METHODS.items()}
         self._bars = {method: self._bar(colour) for method, (_, colour) in _METHODS.items()}
         self.marks = {method: self._mark() for method in _METHODS}
@@ -215,12 +223,20 @@ class SensitivityPanel(QWidget):
         by_method = {curve.method: curve for curve in self.curves}
         for method in _METHODS:
             self._draw(method, by_method.get(method))
-        ticks = [[(x, p.setting) for x, p in zip(curve.places, curve.points, strict=True)] for curve in self.curves]
-        firsts, others = [named[0] for named in ticks], [tick for named in ticks for tick in named[1:]]
-        self._plot.item.getAxis("bottom").setTicks([firsts, others])  # the others stand where there is room for all
-        if ticks:
-            self._plot.item.setXRange(-_MARGIN, ticks[-1][-1][0] + _MARGIN, padding=0)
         self._plot.widget.setVisible(bool(self.curves))
+        self._place_ticks()
+
+    def _place_ticks(self) -> None:
+        """Names the settings: all in one line where there is room, else every second one a line lower."""
+        points = [(x, p.setting) for curve in self.curves for x, p in zip(curve.places, curve.points, strict=True)]
+        view, axis = self._plot.item.getViewBox(), self._plot.item.getAxis("bottom")
+        in_two = bool(points) and view.width() < _NAME_WIDTH * len(points)
+        ticks = [(x, "\n" * (in_two and number % 2) + name) for number, (x, name) in enumerate(points)]
+        if ticks and ticks != self._ticks:
+            axis.setTicks([ticks])
+            axis.setHeight(_TWO_LINES if in_two else None)
+            self._plot.item.setXRange(-_MARGIN, ticks[-1][0] + _MARGIN, padding=0)
+        self._ticks = ticks
 
     def _place_marks(self) -> None:
         by_method = {curve.method: curve for curve in self.curves}

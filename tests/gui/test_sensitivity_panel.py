@@ -201,3 +201,13 @@ def test_activations_alone_are_a_curve_and_a_choice_beside_the_bits_of_the_weigh
     panel.choose(points[1])
     assert with_files.project.settings("head").quantize == rounded(8, weight_bits=4).quantize
     assert with_files.project.history.undo_label == "Set bits of weights of head to 4 bit"
+
+
+def test_names_of_settings_share_two_lines_where_one_is_too_narrow(panel, drawn, qtbot):
+    panel.resize(900, 400)
+    panel.show()
+    panel.start.click()
+    drawn()
+    assert [name for _, name in panel._ticks] == ["8 bit", "4 bit", "50 %"]
+    panel._plot.widget.setFixedWidth(170)
+    qtbot.waitUntil(lambda: [name for _, name in panel._ticks] == ["8 bit", "\n4 bit", "50 %"])
