@@ -7,7 +7,7 @@ import pytest
 from PySide6.QtCore import QUrl
 
 from studio.gui.graph_panel import GraphPanel, why_no_web_view
-from studio.gui.graph_server import GraphServer, netron_folder, page
+from studio.gui.graph_server import GraphServer, netron_folder, page, script
 
 
 @pytest.fixture
@@ -120,3 +120,11 @@ def test_root_gets_the_browser_because_chromium_would_end_the_process(monkeypatc
     assert "started by root" in why_no_web_view()
     monkeypatch.setenv("QTWEBENGINE_DISABLE_SANDBOX", "1")
     assert why_no_web_view() == ""
+
+
+def test_shapes_stand_in_brackets_that_every_font_has():
+    original = (netron_folder() / "view.js").read_text(encoding="utf-8")
+    served = script(original)
+    assert r"\u3008" in original
+    assert r"\u3008" not in served
+    assert served.count(r"\u27e8") == original.count(r"\u3008")
