@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Literal
 
 from pydantic import ValidationError
@@ -59,8 +58,9 @@ class Autosave:
     def __init__(self, path: Path, failed: Callable[[StudioError], None]) -> None:
         self._path = path
         self._failed = failed
-        self._thread = ThreadPoolExecutor(1, "autosave")
-        self._waiting: SimpleQueue[_State] = SimpleQueue()
+        self._lock = Lock()
+        self._waiting: _State | None = None
+        self._thread: Thread | None = None
         self._written: list[tuple[Step[Choice], str]] = []
 
     def write(self, project: Project) -> None:
@@ -73,21 +73,29 @@ class Autosave:
             steps=[],
             cursor=project.history.cursor,
         )
-        self._waiting.put((frame, project.history.steps))
-        self._thread.submit(self._save)
+        with self._lock:
+            self._waiting = frame, project.history.steps
+            if self._thread is None:
+                self._thread = Thread(target=self._save_all, name="autosave")
+                self._thread.start()
 
     def finish(self) -> None:
         """Waits until all is written."""
-        self._thread.submit(lambda: None).result()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
-    def _save(self) -> None:
-        """Writes the newest of the states that wait; the others are out of date."""
-        newest = None
-        while not self._waiting.empty():
-            newest = self._waiting.get()
-        if newest is None:
-            return
-        frame, steps = newest
+    def _save_all(self) -> None:
+        """Writes the newest state until there is no newer one; the others are out of date."""
+        while True:
+            with self._lock:
+                newest, self._waiting = self._waiting, None
+                if newest is None:
+                    self._thread = None
+                    return
+            self._save(*newest)
+
+    def _save(self, frame: SavedProject, steps: tuple[Step[Choice], ...]) -> None:
         known = {id(step): text for step, text in self._written}  # an edit makes one step, all others are as they were
         self._written = [(step, known.get(id(step)) or _text(step)) for step in steps]
         head = frame.model_dump_json(exclude_unset=True, exclude={"steps"})

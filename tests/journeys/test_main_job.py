@@ -83,8 +83,9 @@ def open_the_sample(window: MainWindow, qtbot: QtBot) -> Session:
 
 
 def drag_the_rank_line(window: MainWindow, qtbot: QtBot, rank: int) -> None:
-    """Presses on the line, moves it to `rank` in a few steps, and lets go."""
+    """Waits for the line, presses on it, moves it to `rank` in a few steps, and lets go."""
     panel = window.layer.spectrum
+    qtbot.waitUntil(lambda: window._theme.turns.are_over and panel.rank_line.isVisible(), timeout=LONG)
     view = panel.rank_line.getViewBox()
     canvas = panel.rank_line.scene().views()[0]
 
