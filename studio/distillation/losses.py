@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from studio.evaluation.metrics import IGNORED
+
 
 def hinton_loss(student: Tensor, teacher: Tensor, labels: Tensor | None, *, beta: float, temperature: float) -> Tensor:
     """``β · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T)) + (1 - β) · CE(y, z_s)``, averaged over the batch.
@@ -69,7 +71,8 @@ def distillation_loss(
 
     Outputs count as scores when there are several for each sample and the labels, if any, are classes. Outputs of
     three dimensions are scores for every token of a text (Y. Kim and A. Rush, Sequence-level knowledge distillation,
-    arXiv 1606.07947, the word level), with labels, if any, of two.
+    arXiv 1606.07947, the word level), with labels, if any, of two. Tokens that a label says do not count, such as those
+    that fill a text up, teach nothing and add zero to the mean over all tokens, which so is the same in parts.
 
     Args:
         student: outputs ``z_s`` ``[batch, …]``.
@@ -84,8 +87,16 @@ def distillation_loss(
         return regression_loss(student, teacher, None if by_class else labels, beta=beta)
     tokens = student.dim() == 3
     student, teacher = ((z.flatten(0, 1) if tokens else z.flatten(1)) for z in (student, teacher))
-    labels = labels.flatten() if labels is not None else None
+    share = 1.0
+    if labels is not None:
+        labels = labels.flatten()
+        counted = labels != IGNORED
+        share = float(counted.float().mean())
+        if not share:
+            return student.sum() * 0.0
+        if share < 1:
+            student, teacher, labels = student[counted], teacher[counted], labels[counted]
     loss = hinton_loss(student, teacher, labels, beta=beta, temperature=temperature)
-    if not logit_weight:
-        return loss
-    return loss + (1.0 if labels is None else beta) * logit_weight * logit_loss(student, teacher)
+    if logit_weight:
+        loss = loss + (1.0 if labels is None else beta) * logit_weight * logit_loss(student, teacher)
+    return share * loss

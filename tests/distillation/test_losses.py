@@ -101,3 +101,24 @@ def test_scores_for_every_token_are_compared_token_by_token() -> None:
         for t in range(3)
     ]
     assert whole.item() == pytest.approx(float(torch.stack(each).mean()))
+
+
+def test_tokens_that_do_not_count_teach_nothing_and_parts_still_add_up() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 3, 5, generator=generator, requires_grad=True) for _ in range(2))
+    labels = torch.tensor([[0, 1, -100], [3, -100, -100]])
+    settings = {"beta": 0.7, "temperature": 2.0, "logit_weight": 0.5}
+
+    whole = distillation_loss(student, teacher, labels, **settings)
+    whole.backward()
+
+    parts = [distillation_loss(student[i][None], teacher[i][None], labels[i][None], **settings) for i in range(2)]
+    counted = [(0, 0), (0, 1), (1, 0)]
+    each = [
+        distillation_loss(student[i, t][None], teacher[i, t][None], labels[i, t][None], **settings) for i, t in counted
+    ]
+    assert whole.item() == pytest.approx(sum(one.item() for one in each) / 6)
+    assert whole.item() == pytest.approx(sum(one.item() for one in parts) / 2)
+    assert student.grad is not None
+    assert student.grad[0, 2].abs().max() == 0
+    assert distillation_loss(student, teacher, torch.full((2, 3), -100), **settings).item() == 0
