@@ -21,8 +21,8 @@ from studio.session.session import Change, Session
 from studio.session.variants import Variant
 
 _HOW = (
-    "The compressed model learns from the original. Zeros, ranks and bits stay as chosen; the best weights become a "
-    "variant, and one undo takes them back. A student of its own becomes a model to open."
+    "The compressed model learns from the original and keeps its settings. The best weights become a variant; one undo "
+    "takes them back."
 )
 
 #: Index of the page with the curves.

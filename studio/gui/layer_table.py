@@ -33,8 +33,8 @@ from studio.gui.theme import Theme
 _WIDTHS = {
     "Layer": 124,
     "Share": 60,
-    "Settings": 84,
-    "Size": 72,
+    "Settings": 104,
+    "Size": 64,
     "Change": 60,
     "Alone": 60,
     "Time": 66,

@@ -125,7 +125,7 @@ class MainWindow(QMainWindow):
             self._dock("Variants and jobs", self.bottom, _BOTTOM),
         ]
         self.docks[2].setTitleBarWidget(QWidget())  # its tabs are title enough
-        self.resizeDocks(self.docks[:2], [500, 300], Qt.Orientation.Horizontal)
+        self.resizeDocks(self.docks[:2], [520, 300], Qt.Orientation.Horizontal)
         self.resizeDocks(self.docks[2:], [210], Qt.Orientation.Vertical)
         self.statusBar().addPermanentWidget(self.data, 1)
         for dock in self.docks:

@@ -132,7 +132,7 @@ class SpectrumPanel(QWidget):
         item.getAxis("right").enableAutoSIPrefix(False)
         item.getAxis("right").setLabel(text)
         view.setXLink(item.getViewBox())
-        view.setYRange(0, 100, padding=0.02)
+        view.setYRange(0, 100, padding=0.07)
         view.setZValue(-1)
         item.getViewBox().sigResized.connect(lambda box: view.setGeometry(box.sceneBoundingRect()))
         return view
