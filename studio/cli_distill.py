@@ -16,8 +16,9 @@ from studio.distillation.copy_settings import CopySettings
 from studio.distillation.folder import forget, has_checkpoint, is_resumable, note_begun
 from studio.distillation.processes import helpers, is_helper
 from studio.distillation.settings import DistillOutcome, DistillSettings
+from studio.distillation.suggested import suggested
 from studio.engine.door import Engine
-from studio.engine.requests import Assist, Distill, Export, MakeCopy, Source
+from studio.engine.requests import Assist, CheckData, Distill, Export, MakeCopy, Source
 from studio.errors import ExportError, StudioError, TrainingError
 from studio.export.report import ExportReport
 from studio.export.target import check_target
@@ -74,6 +75,7 @@ def distill(
             student = _made_copy(engine, model, skeleton, copy, kept)
         taught, network = (model, skeleton) if student is None else (student, student_skeleton)
         source, _info = source_of(engine, taught, network, recipe, data, data)
+        settings = suggested(settings, ask(engine, CheckData(taught, data, network)))
         request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
         if student is not None:
             request = replace(request, teacher=model, teacher_skeleton=skeleton)

@@ -64,7 +64,8 @@ NONE = "none"
 def with_settings(settings: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command one option for each field of a settings class, from the field's own metadata.
 
-    The command receives them as one checked value, its parameter ``settings``.
+    The command receives them as one checked value, its parameter ``settings``; fields that are suggested by the data
+    are set in it only where they are given.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -74,7 +75,8 @@ def with_settings(settings: type[Settings]) -> Callable[[Callable[..., None]], C
         @wraps(command)
         def run(**given: Any) -> None:
             values = {name: given.pop(name) for name in settings.model_fields}
-            command(**given, settings=checked(settings, values))
+            chosen = {name: value for name, value in values.items() if value is not None}
+            command(**given, settings=checked(settings, chosen))
 
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *options)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -129,8 +131,14 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     kind: Any = str if listed or empty else field.annotation
     if isinstance(field.default, tuple):
         kind, default = list[str], list(field.default)
+    extra = field.json_schema_extra
+    by_data = extra.get("suggested") if isinstance(extra, dict) else None
+    if by_data:
+        kind, default = kind | None, None
     words = " ".join(filter(None, (field.description, f"One of {', '.join(map(str, listed))}." if listed else "")))
-    annotation = Annotated[kind, typer.Option(help=words, metavar=f"NUMBER|{NONE}" if empty and not listed else None)]
+    shown = str(by_data) if by_data else True
+    metavar = f"NUMBER|{NONE}" if empty and not listed else None
+    annotation = Annotated[kind, typer.Option(help=words, metavar=metavar, show_default=shown)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

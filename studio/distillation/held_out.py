@@ -45,6 +45,11 @@ class HeldOut:
         self._seed = seed
         self._report = report
 
+    @property
+    def watched(self) -> int:
+        """How many samples are measured on the way."""
+        return min(WATCHED, len(self._data))
+
     def look(self, graph: fx.GraphModule) -> Measurement:
         """The metric on the watched samples."""
         return self._measure(graph, WATCHED, []).metric

@@ -52,7 +52,8 @@ class Lessons:
     """The lesson of every step, a function of the step alone; of a team each process has its share.
 
     Attributes:
-        per_epoch: steps in one pass over the samples.
+        samples: how many there are.
+        per_epoch: steps in one pass over them.
         total: steps of the whole run.
     """
 
@@ -62,6 +63,7 @@ class Lessons:
         self._augmentation = Augmentation(settings)
         self._order = Shuffled(len(data), settings.batch_size * team.size, settings.seed)
         self._team = team
+        self.samples = len(data)
         self.per_epoch = self._order.per_epoch
         self.total = self.per_epoch * settings.epochs
 

@@ -15,16 +15,19 @@ Below1 = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
 #: Marks the fields that only some runs need; the window folds them away.
 _MORE: dict[str, Any] = {"more": True}
 
+#: Marks the fields that have a value by the data where nobody gives one (`studio.distillation.suggested`).
+_SUGGESTED: dict[str, Any] = {"suggested": "by the number of samples"}
+
 
 class DistillSettings(Settings):
     """Choices of one distillation run; the metadata makes the editor and the command line's options."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=2, title="Epochs", description="Passes over the training data."
+        default=2, title="Epochs", description="Passes over the training data.", json_schema_extra=_SUGGESTED
     )
     learning_rate: Positive = Field(default=0.001, title="Learning rate", description="Highest rate of the schedule.")
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
-        default=128, title="Batch size", description="Samples in one step."
+        default=128, title="Batch size", description="Samples in one step.", json_schema_extra=_SUGGESTED
     )
     beta: Share = Field(
         default=0.9, title="β", description="Weight of the teacher's answers; the rest goes to the labels."

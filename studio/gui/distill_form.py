@@ -6,6 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from studio.distillation.settings import DistillSettings
+from studio.distillation.suggested import SUGGESTED, suggested
 from studio.gui.editors import FieldEditor, add_row, make_editor
 from studio.gui.fields import field_specs
 
@@ -25,6 +26,7 @@ class DistillForm(QScrollArea):
         for name, spec in field_specs(DistillSettings).items():
             self.editors[name] = make_editor(spec)
             self.editors[name].set_value(getattr(defaults, name))
+        self._suggestion = {name: getattr(defaults, name) for name in SUGGESTED}
         self._rare = self._grid([editor for editor in self.editors.values() if editor.spec.more])
         self.fold = QToolButton()
         self.fold.setText("More")
@@ -51,6 +53,14 @@ class DistillForm(QScrollArea):
     def settings(self) -> DistillSettings:
         """What is shown, as one value."""
         return DistillSettings(**{name: self._value(name) for name in self.editors})
+
+    def suggest(self, samples: int) -> None:
+        """Shows what so many samples to learn from suggest, where nobody has chosen anything else."""
+        new = suggested(DistillSettings(), samples)
+        for name, old in self._suggestion.items():
+            if self._value(name) == old:
+                self._suggestion[name] = getattr(new, name)
+                self.editors[name].set_value(self._suggestion[name])
 
     def lead_with(self, widget: QWidget) -> None:
         """Places `widget` above the fields; it scrolls with them."""

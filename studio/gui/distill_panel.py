@@ -205,6 +205,9 @@ class DistillPanel(QWidget):
             self._leave_job()
             self.student.renew()
             self._look_for_interrupted()
+        project = self._session.project
+        if project is not None and project.train is not None:
+            self.form.suggest(project.train.samples)
         self._show()
 
     def _leave_job(self) -> None:

@@ -8,6 +8,7 @@ from studio.compression.compress import CompressedModel, compress
 from studio.distillation.augment import Augmentation, shifted
 from studio.distillation.average import Average
 from studio.distillation.optimizer import make_optimizer
+from studio.distillation.run import looks_per_epoch
 from studio.distillation.schedule import learning_rate
 from studio.distillation.settings import DistillSettings, TrainingPoint
 from studio.distillation.train import distill
@@ -53,6 +54,13 @@ def test_a_step_in_parts_is_the_same_step(sparse: CompressedModel, data: Dataset
     parts, _ = run(sparse, data, epochs=1, learning_rate=1e-3, accumulate=3)
     for name, value in whole.graph.state_dict().items():
         torch.testing.assert_close(parts.graph.state_dict()[name], value, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("trained", "watched", "looks"), [(18_000, 2000, 4), (4000, 1000, 2), (1416, 448, 1), (50, 2000, 1)]
+)
+def test_it_is_measured_as_often_as_is_worth_what_it_takes(trained: int, watched: int, looks: int) -> None:
+    assert looks_per_epoch(trained, watched) == looks
 
 
 def test_a_run_without_anything_better_ends_early_and_says_so(model: Model, data: Dataset) -> None:
