@@ -12,6 +12,7 @@ from studio.evaluation.sensitivity import Scan
 from studio.gui.app import MainThread
 from studio.gui.commands import NO_MODEL
 from studio.gui.export_report import ExportReportDialog
+from studio.gui.main_window import NO_NETWORK
 from studio.gui.palette import CommandPalette
 from studio.gui.theme import DARK
 from studio.progress import Cancelled
@@ -93,6 +94,14 @@ def test_a_user_mistake_is_one_line_above_the_work(at_work, session, engine):
     session.set_data(test="bad.data.yaml")
     assert at_work.notice.isVisible()
     assert at_work.notice.message.text() == "bad.npz: no array 'x'."
+
+
+def test_a_notice_and_its_button_stand_whole_in_the_smallest_window(at_work, qtbot):
+    at_work.resize(960, 620)
+    at_work.notice.offer(NO_NETWORK.format(name="resnet56_cifar10.safetensors"), "Choose the network …", lambda: None)
+    message, action = at_work.notice.message, at_work.notice.action
+    qtbot.waitUntil(lambda: at_work.width() == 960 and message.height() >= message.heightForWidth(message.width()))
+    assert action.width() >= action.sizeHint().width()
 
 
 def test_a_dead_engine_is_announced_and_the_next_edit_works(at_work, session, engine):
