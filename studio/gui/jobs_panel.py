@@ -119,7 +119,8 @@ def job_text(job: Job) -> str:
         return f"paused at step {job.points[-1].step:,} of {job.points[-1].total_steps:,}"
     if job.state is not JobState.RUNNING:
         return _STATES[job.state]
-    parts = [job.progress.message] if job.progress and job.progress.message else [_STATES[job.state]]
+    going = "getting ready" if job.progress is None and not job.points else _STATES[job.state]
+    parts = [job.progress.message] if job.progress and job.progress.message else [going]
     left = job.seconds_left
     if left is not None:
         parts.append(f"about {duration_text(left)} left")

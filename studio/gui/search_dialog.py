@@ -263,8 +263,8 @@ class SearchDialog(QDialog):
         active = job is not None and (job.is_running or job.can_resume)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Search in the background; what a scan has found is not measured again")
-        self.cancel.setEnabled(active)
-        self.cancel.setToolTip("Stop; what the scan has found stays" if active else "Nothing is being searched.")
+        self.cancel.setVisible(active)
+        self.cancel.setToolTip("Stop; what the scan has found stays")
         fraction = job.progress.fraction if job is not None and job.progress is not None else None
         self._bar.setVisible(job is not None and job.is_running)
         self._bar.setRange(0, 0 if fraction is None else 1000)

@@ -30,6 +30,9 @@ _METHODS = {
     "channels": ("channels removed", "bad"),
 }
 
+#: Why the scan of a search cannot be cancelled beside its curves.
+_SEARCHED = "A search is cancelled in its own window, or under Jobs."
+
 #: Share of the axis that texts may fill.
 _FULL = 0.7
 
@@ -284,13 +287,15 @@ class SensitivityPanel(QWidget):
         reason = self._why_not(job)
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or "Measure every layer alone, in the background; what is known is not done again")
+        self.cancel.setVisible(job is not None and (job.is_running or job.can_resume))
         self.cancel.setEnabled(running)
-        self.cancel.setToolTip("Stop; what was measured stays" if running else _not_cancelled(job))
+        self.cancel.setToolTip("Stop; what was measured stays" if running else _SEARCHED)
         if job is not None and job.state is not JobState.DONE and (job.kind == "scan" or job.is_running):
             self._state.setText(job_text(job))
         elif scan is not None and scan.points:
-            layers = len({point.layer for point in scan.points})
-            self._state.setText(f"{points_text(len(scan.points))} of {layers} layers, each compressed alone")
+            count = len({point.layer for point in scan.points})
+            layers = f"{count} layer{'' if count == 1 else 's'}"
+            self._state.setText(f"{points_text(len(scan.points))} of {layers}, each compressed alone")
         else:
             self._state.setText("")
 
@@ -303,12 +308,6 @@ class SensitivityPanel(QWidget):
         if job is not None and job.is_running:
             return f"A {what} is running."
         return f"A {what} is paused: resume or cancel it under Jobs." if job is not None and job.can_resume else ""
-
-
-def _not_cancelled(job: Job | None) -> str:
-    """Why no scan can be cancelled here."""
-    searching = job is not None and job.kind == "search" and (job.is_running or job.can_resume)
-    return "A search is cancelled in its own window, or under Jobs." if searching else "Nothing is being scanned."
 
 
 def point_text(point: ScanPoint) -> str:

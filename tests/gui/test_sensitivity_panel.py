@@ -106,7 +106,7 @@ def test_a_scan_that_a_search_makes_is_drawn_as_its_points_come(panel, with_file
     assert panel.cancel.toolTip() == "A search is cancelled in its own window, or under Jobs."
     with_files.jobs.cancel(job)
     assert panel.start.isEnabled()
-    assert panel._state.text() == "1 point of 1 layers, each compressed alone"
+    assert panel._state.text() == "1 point of 1 layer, each compressed alone"
 
 
 def test_a_scan_that_was_kept_is_drawn_when_the_model_opens_again(panel, with_files, selection, tmp_path):
