@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QPushButton, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from studio.export.report import ExportReport
@@ -41,6 +41,9 @@ from studio.session.project import Project
 from studio.session.session import Change, Session
 
 NO_NETWORK = "{name} holds weights alone. Choose its network (.onnx or .pt2) to measure accuracy and to train."
+
+#: Width of a window that has room for all columns of a layer, in pixels.
+_ROOMY = 1200
 
 _LEFT = Qt.DockWidgetArea.LeftDockWidgetArea
 _RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
@@ -128,7 +131,7 @@ class MainWindow(QMainWindow):
             self._dock("Variants and jobs", self.bottom, _BOTTOM),
         ]
         self.docks[2].setTitleBarWidget(QWidget())  # its tabs are title enough
-        self.resizeDocks(self.docks[:2], [520, 300], Qt.Orientation.Horizontal)
+        self._widen()
         self.resizeDocks(self.docks[2:], [210], Qt.Orientation.Vertical)
         self.statusBar().addPermanentWidget(self.data, 1)
         for dock in self.docks:
@@ -154,6 +157,16 @@ class MainWindow(QMainWindow):
         session.network_missing.connect(self._offer_skeleton)
         session.jobs.added.connect(self._show_jobs)
         session.jobs.changed.connect(self._finish_job)
+
+    def _widen(self) -> None:
+        """Gives the docks at the sides the width that they need to show all."""
+        self.resizeDocks(self.docks[:2], [520, 300], Qt.Orientation.Horizontal)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Gives the docks their width back once there is room again: Qt gives all of it to the centre."""
+        super().resizeEvent(event)
+        if event.oldSize().width() < _ROOMY <= event.size().width():
+            self._widen()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Welcomes models and data anywhere on the window."""
