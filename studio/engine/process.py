@@ -194,11 +194,12 @@ class ProcessEngine:
                 self._worker = None
             owed = list(worker.pending.values())
             worker.pending.clear()
+        told = all(pending.watched for pending in owed) and bool(owed)
         for pending in owed:
             crash = pending.watched.bounds.crash(code) if pending.watched and unasked else EngineStoppedError(reason)
             pending.call.future.set_exception(pending.excess or crash)
         if unasked:
-            log.warning(reason)
+            log.log(logging.INFO if told else logging.WARNING, reason)
             if self._on_stop is not None:
                 self._on_stop(reason)
 

@@ -20,6 +20,7 @@ from studio.errors import ExportError
 from studio.export.onnx_biases import hide_zeros, restore_biases
 from studio.export.onnx_names import Names, Place, name_all, place_of
 from studio.export.onnx_nbits import write_product
+from studio.export.onnx_twins import part_twins, tied_weights
 from studio.export.onnx_weights import (
     guard_bias,
     has_float_weight,
@@ -37,7 +38,7 @@ from studio.recipe.settings import Product
 OPSET = 21
 
 #: Raised with every change that makes files of another size, so that remembered sizes are measured anew.
-WRITER_VERSION = 4
+WRITER_VERSION = 5
 
 #: What every entry of these attributes of a convolution is when they are left out.
 _CONV_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
@@ -61,11 +62,13 @@ def onnx_bytes(
         ExportError: an operator has no form in ONNX, or the file would be too large.
     """
     copied = _as_it_is_now(graph)
+    tied = tied_weights(copied, [layer.name for layer in info.layers])
     hidden = hide_zeros(copied, [layer.name for layer in info.layers])
     model = _exported(copied, info, free_size)
     products = {path: module.product for path, module in graph.named_modules() if isinstance(module, CompressedLinear)}
     places = {node: place_of(node, [layer.name for layer in info.layers]) for node in model.graph}
     restore_biases(model.graph, places, hidden)
+    part_twins(model.graph, places, tied)
     _tidy(model, places, graph.state_dict().keys(), integer, products)
     proto = ir.to_proto(model)
     if proto.ByteSize() > _LIMIT:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from studio.recipe.factorization import PARTS
 
 #: Nodes that do a layer's work and bear its name, and which of their inputs is its weight.
-_WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "MatMulNBits": 1, "Gather": 0}
+WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "MatMulNBits": 1, "Gather": 0}
 
 #: What the inputs of a product with stored integers are called, from its weight on.
 _NBITS_INPUTS = ("quantized", "scale", "zero_point")
@@ -108,7 +108,7 @@ def _hand_on(named: Collection[ir.Node], wanted: dict[ir.Value, str], fixed: Col
 def _node_name(node: ir.Node, place: Place | None) -> str:
     if place is None:
         return node.op_type
-    return place.part if node.op_type in _WEIGHT_INPUT else f"{place.layer}.{node.op_type}"
+    return place.part if node.op_type in WEIGHT_INPUT else f"{place.layer}.{node.op_type}"
 
 
 def _parameter_names(node: ir.Node, place: Place | None, keep: Collection[str]) -> Iterator[tuple[ir.Value, str]]:
@@ -119,7 +119,7 @@ def _parameter_names(node: ir.Node, place: Place | None, keep: Collection[str]) 
             yield value, (value.name if value.name in keep else None) or f"{node.name}.{position}"
         elif node.op_type == "MatMulNBits" and position <= len(_NBITS_INPUTS):
             yield value, f"{place.part}.weight_{_NBITS_INPUTS[position - 1]}"
-        elif position == _WEIGHT_INPUT.get(node.op_type):
+        elif position == WEIGHT_INPUT.get(node.op_type):
             yield value, f"{place.part}.weight"
         elif is_bias(node, position):
             yield value, f"{place.layer}.bias"

@@ -27,7 +27,7 @@ def fold_batch_norms(graph: fx.GraphModule) -> None:
         layer, norm = graph.get_submodule(str(source.target)), graph.get_submodule(str(node.target))
         if not isinstance(layer, _Layer) or not isinstance(norm, _Norm) or norm.running_var is None:
             continue
-        shared = owners[id(layer.weight)] > 1 or uses[str(source.target)] > 1 or uses[str(node.target)] > 1
+        shared = owners[id(layer.weight)] > 1 or uses[str(source.target)] > 1
         if not shared and _same_features(layer, source):
             _fold(layer, norm)
             node.replace_all_uses_with(source)

@@ -243,14 +243,27 @@ def linear_layer(
     with torch.device("meta"):
         module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
     module.weight = nn.Parameter(weight.contiguous().clone())
-    whole = bench.values.get(weight_name)  # the same constant used as it is and transposed is not one parameter
-    same = isinstance(whole, torch.Tensor) and whole.shape == weight.shape and torch.equal(whole, weight)
-    sources = {"weight": weight_name if same else f"{op.name} {weight_name}"}
+    path = layer_path((weight_name, bias_name), op.name, op.scopes)
+    sources = {"weight": _source(bench, weight, weight_name, op.name, f"{path} {bias_name}")}
     if bias is not None:
         module.bias = nn.Parameter(bias.clone())
         sources["bias"] = bias_name
-    path = layer_path((weight_name, bias_name), op.name, op.scopes)
     return bench.layer(op, path, module, sources, bench.tensor(op, 0))
+
+
+def _source(bench: Workbench, weight: torch.Tensor, name: str, operator: str, layer: str) -> str:
+    """What a weight that was made of the constant `name` is told apart by.
+
+    The same constant used as it is and transposed is not one parameter. Transposed, it is one for the calls of one
+    layer alone.
+    """
+    whole = bench.values.get(name)
+    if not isinstance(whole, torch.Tensor) or whole.dim() != 2:
+        return f"{operator} {name}"
+    if whole.shape == weight.shape and torch.equal(whole, weight):
+        return name
+    turned = whole.t()
+    return f"{layer} {name}" if turned.shape == weight.shape and torch.equal(turned, weight) else f"{operator} {name}"
 
 
 def _general_gemm(bench: Workbench, op: Operator, alpha: float, beta: float) -> Any:

@@ -73,7 +73,12 @@ def open_model(path: str | Path, *, skeleton: str | Path | None = None, report: 
         kind, size = _take_weights(graph, path, network, fingerprint)
     fold_batch_norms(graph)
     report(Progress(2, 3, "Listing layers"))
-    layers, free_size = _run_once(path, graph, inputs)
+    try:
+        layers, free_size = _run_once(path, graph, inputs)
+    except ModelFileError as error:
+        if kind != "onnx" or skeleton is not None:
+            raise
+        return open_unbuilt(path, OperatorError(str(error)), report)
     sites = sites_of(graph, layers)
     info = ModelInfo(
         path=str(path),

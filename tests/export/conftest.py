@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -73,7 +74,21 @@ class Named(nn.Module):
         return torch.relu(self.the_only_linear_layer_there(x))
 
 
-NETWORKS = {"convolutions": Convolutions, "tokens": Tokens, "waves": Waves, "named": Named}
+class Twins(nn.Module):
+    """Layers of equal weights that are nevertheless their own, as blocks are that were copied and not trained yet."""
+
+    input_shape = (6, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(16, 16, bias=False)
+        self.two, self.three, self.four = (copy.deepcopy(self.one) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.four(F.relu(self.three(F.relu(self.two(F.relu(self.one(x))))))).mean(1)
+
+
+NETWORKS = {"convolutions": Convolutions, "tokens": Tokens, "waves": Waves, "named": Named, "twins": Twins}
 
 
 def _model(network: nn.Module, input_shape: tuple[int, ...]) -> Model:

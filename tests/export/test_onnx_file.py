@@ -111,6 +111,21 @@ def test_every_form_of_factors_gives_the_predicted_bytes_and_the_previewed_outpu
     assert abs(predicted - len(content)) <= 4
 
 
+@pytest.mark.parametrize("layers", [["two"], ["one", "two", "three", "four"]])
+@pytest.mark.parametrize(
+    "settings", [{"quantize": {"weight_bits": 8}}, {"prune": {"ratio": 0.5}}, {"rank": {"rank": 3}}]
+)
+def test_layers_of_equal_weights_keep_their_own(make_model, layers, settings):
+    model = make_model("twins")
+    recipe = Recipe.model_validate({"studio": 1, "layers": dict.fromkeys(layers, settings)})
+    compressed = compress(model, recipe)
+    content, before = onnx_bytes(compressed.graph, model.info), len(onnx_bytes(model.graph, model.info))
+    assert before > 4 * 16 * 16 * 4
+    assert model_cost(model.info, recipe, compressed.factors, before).bytes == pytest.approx(len(content), abs=4)
+    x = model.example(5)
+    np.testing.assert_allclose(_run(content, x[0]), compressed.graph(*x).detach(), atol=2e-6)
+
+
 def test_the_length_of_a_layers_input_name_is_predicted_to_the_byte(make_model):
     model = make_model("named")
     recipe = _recipe({"rank": {"rank": 2}})

@@ -205,6 +205,34 @@ def test_a_table_used_for_looking_up_and_as_a_layer_stays_one_parameter(write_on
     assert embedding.weight is head.weight
 
 
+@pytest.mark.parametrize("bias", [[], ["f.bias"]])
+def test_a_product_that_runs_twice_is_one_layer(write_onnx, bias):
+    def product(x, y):
+        if not bias:
+            return [helper.make_node("MatMul", [x, "f.weight"], [y])]
+        return [helper.make_node("MatMul", [x, "f.weight"], [f"{y}_"]), helper.make_node("Add", [f"{y}_", *bias], [y])]
+
+    nodes = [*product("x", "h"), helper.make_node("Relu", ["h"], ["r"]), *product("r", "y")]
+    held = {"f.weight": weights(6, 6), **{name: weights(6) for name in bias}}
+    model = assert_equals_runtime(write_onnx(nodes, {"x": ("N", 5, 6)}, held))
+    assert [(layer.name, layer.macs) for layer in model.info.layers] == [("f", 2 * 5 * 36)]
+    assert model.info.parameters == 36 + 6 * len(bias)
+
+
+def test_a_batch_norm_that_runs_behind_two_layers_is_folded_into_both(write_onnx):
+    norm = {f"n.{name}": np.abs(weights(4)) + 0.5 for name in ("weight", "bias", "mean", "var")}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["h"], "a"),
+        helper.make_node("BatchNormalization", ["h", *norm], ["n"]),
+        helper.make_node("Conv", ["n", "b"], ["g"], "b"),
+        helper.make_node("BatchNormalization", ["g", *norm], ["y"]),
+    ]
+    held = {"a": weights(4, 4, 3, 3), "b": weights(4, 4, 3, 3), **norm}
+    model = assert_equals_runtime(write_onnx(nodes, {"x": IMAGE}, held))
+    assert [layer.has_bias for layer in model.info.layers] == [True, True]
+    assert model.info.parameters == 2 * (4 * 4 * 9 + 4)
+
+
 def test_a_batch_norm_behind_a_shared_result_is_not_folded(write_onnx):
     norm = {f"n.{name}": np.abs(weights(4)) for name in ("weight", "bias", "mean", "var")}
     nodes = [

@@ -63,6 +63,17 @@ def test_a_network_with_branches_is_measured_in_onnx_runtime(tmp_path):
     np.testing.assert_allclose(predict_of(model)((x,)), x.numpy() @ WEIGHT, rtol=1e-5, atol=1e-6)
 
 
+def test_a_network_that_runs_at_one_size_alone_opens_as_its_weights(tmp_path):
+    nodes = [
+        helper.make_node("Reshape", ["x", "sizes"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["y"]),
+    ]
+    model = opened(tmp_path, nodes, shape=("N", "T", 6), constants={"sizes": np.array([2 * 9, 6])})
+    assert [(layer.name, layer.shape) for layer in model.info.layers] == [("w", (5, 6))]
+    assert not model.info.has_network
+    assert model.info.lacks["measure"].startswith("only its weights are open: the model does not run on random input")
+
+
 def test_a_network_for_so_many_samples_at_once_runs_on_any_number_of_them(tmp_path):
     model = opened(tmp_path, FEW, shape=(3, 6), constants=CONSTANTS)
     assert (model.info.inputs[0].shape, model.onnx.batch) == ((None, 6), 3)
