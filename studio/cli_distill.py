@@ -74,8 +74,8 @@ def distill(
         if copy is not None:
             student = _made_copy(engine, model, skeleton, copy, kept)
         taught, network = (model, skeleton) if student is None else (student, student_skeleton)
-        source, _info = source_of(engine, taught, network, recipe, data, data)
-        settings = suggested(settings, ask(engine, CheckData(taught, data, network)))
+        source, info = source_of(engine, taught, network, recipe, data, data)
+        settings = suggested(settings, ask(engine, CheckData(taught, data, network)), info)
         request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
         if student is not None:
             request = replace(request, teacher=model, teacher_skeleton=skeleton)

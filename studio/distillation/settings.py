@@ -33,7 +33,10 @@ class DistillSettings(Settings):
         default=0.9, title="β", description="Weight of the teacher's answers; the rest goes to the labels."
     )
     temperature: Positive = Field(
-        default=4.0, title="Temperature T", description="Softens teacher and student before they are compared."
+        default=4.0,
+        title="Temperature T",
+        description="Softens teacher and student before they are compared.",
+        json_schema_extra={"suggested": "4, or 1 for texts"},
     )
     flip: bool = Field(
         default=False,

@@ -9,6 +9,7 @@ from studio.distillation.settings import DistillSettings
 from studio.distillation.suggested import SUGGESTED, suggested
 from studio.gui.editors import FieldEditor, add_row, make_editor
 from studio.gui.fields import field_specs
+from studio.models.layer import ModelInfo
 
 
 class DistillForm(QScrollArea):
@@ -54,9 +55,9 @@ class DistillForm(QScrollArea):
         """What is shown, as one value."""
         return DistillSettings(**{name: self._value(name) for name in self.editors})
 
-    def suggest(self, samples: int) -> None:
-        """Shows what so many samples to learn from suggest, where nobody has chosen anything else."""
-        new = suggested(DistillSettings(), samples)
+    def suggest(self, samples: int, info: ModelInfo) -> None:
+        """Shows what a model and so many samples to learn from suggest, where nobody has chosen anything else."""
+        new = suggested(DistillSettings(), samples, info)
         for name, old in self._suggestion.items():
             if self._value(name) == old:
                 self._suggestion[name] = getattr(new, name)

@@ -207,7 +207,7 @@ class DistillPanel(QWidget):
             self._look_for_interrupted()
         project = self._session.project
         if project is not None and project.train is not None:
-            self.form.suggest(project.train.samples)
+            self.form.suggest(project.train.samples, project.info)
         self._show()
 
     def _leave_job(self) -> None:

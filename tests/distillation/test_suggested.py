@@ -4,6 +4,14 @@ import pytest
 
 from studio.distillation.settings import DistillSettings
 from studio.distillation.suggested import suggested
+from studio.models.layer import ModelInfo, TensorSpec
+
+
+def answering(*shape: int | None) -> ModelInfo:
+    return ModelInfo("m.onnx", "onnx", "f", (), (TensorSpec("y", "float32", shape),), (), 0, 0, 0)
+
+
+CLASSES, TOKENS = answering(None, 10), answering(None, 128, 63)
 
 
 @pytest.mark.parametrize(
@@ -17,12 +25,20 @@ from studio.distillation.suggested import suggested
     ],
 )
 def test_few_samples_pass_more_often_and_in_smaller_batches(samples: int, batch: int, epochs: int) -> None:
-    chosen = suggested(DistillSettings(), samples)
+    chosen = suggested(DistillSettings(), samples, CLASSES)
 
     assert (chosen.batch_size, chosen.epochs) == (batch, epochs)
 
 
 def test_what_was_chosen_stays_even_where_it_is_the_usual() -> None:
-    assert suggested(DistillSettings(epochs=2, batch_size=128), 1416) == DistillSettings(epochs=2, batch_size=128)
-    assert suggested(DistillSettings(batch_size=128, temperature=2.0), 1416).epochs == 20
-    assert suggested(DistillSettings(temperature=2.0), 1416).temperature == 2.0
+    assert suggested(DistillSettings(epochs=2, batch_size=128), 1416, CLASSES) == DistillSettings(
+        epochs=2, batch_size=128
+    )
+    assert suggested(DistillSettings(batch_size=128, temperature=2.0), 1416, CLASSES).epochs == 20
+    assert suggested(DistillSettings(temperature=2.0), 1416, CLASSES).temperature == 2.0
+
+
+def test_answers_for_every_token_are_not_softened_unless_somebody_wants_it() -> None:
+    assert suggested(DistillSettings(), 1416, CLASSES).temperature == 4.0
+    assert suggested(DistillSettings(), 1416, TOKENS).temperature == 1.0
+    assert suggested(DistillSettings(temperature=4.0), 1416, TOKENS).temperature == 4.0
