@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, ValidationError
 
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
+from studio.evaluation.metric_kinds import METRIC_KINDS
 from studio.files import write_text_atomically
 from studio.models.layer import ModelInfo
 from studio.recipe.recipe import Recipe
@@ -53,11 +54,16 @@ class TrainedRun(Settings):
         return Choice(self.recipe, None if self.written else self.outcome.weights)
 
     @property
+    def brought(self) -> str:
+        """What became of the metric, in words, with the digits that it has: a perplexity moves by thousandths."""
+        outcome, kind = self.outcome, METRIC_KINDS[self.outcome.metric]
+        digits = ".2f" if kind.unit == "%" else ".4g"
+        return f"{kind.title[:1].lower()}{kind.title[1:]} {outcome.before:{digits}} → {outcome.after:{digits}}"
+
+    @property
     def found(self) -> str:
         """What it brought, a sentence."""
-        outcome = self.outcome
-        told = f"Distilled: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}. {outcome.warning}"
-        return told.strip()
+        return f"Distilled: {self.brought}. {self.outcome.warning}".strip()
 
 
 class _File(Settings):

@@ -138,7 +138,7 @@ class Students:
         if copied:
             student = student.replace(out.with_suffix(".untaught.onnx"))
         outcome = run.outcome
-        found = f"The student has learnt: {outcome.metric} {outcome.before:.2f} → {outcome.after:.2f}."
+        found = f"The student has learnt: {run.brought}."
 
         def done(report: ExportReport) -> None:
             if copied:

@@ -84,7 +84,7 @@ def test_the_training_of_a_variant_is_shown_again_when_it_is_selected_after_reop
     assert list(panel.curves.value.getData()[1]) == [92, 94, 96, 98]
     assert list(panel.curves.interval.opts["top"]) == [1.0] * 4
     assert list(panel.curves.rate.getData()[1]) == [0.01] * 8
-    assert panel._state.text() == "Distilled 1  ·  top1 90.10 → 97.90."
+    assert panel._state.text() == "Distilled 1  ·  accuracy 90.10 → 97.90."
     assert "Temperature T 2.5" in panel.told.text()
     assert "Momentum" not in panel.told.text()
     assert panel.pause.isHidden()

@@ -50,7 +50,7 @@ def test_a_taught_copy_is_offered_and_opens_with_the_data_of_its_teacher(section
     window.distill.start.click()
     assert asked(engine, MakeCopy)[0].settings.seed == 7
     assert asked(engine, Distill)[0].teacher == "/models/digits.onnx"
-    assert window.notice.message.text() == "The student has learnt: top1 90.10 → 97.90."
+    assert window.notice.message.text() == "The student has learnt: accuracy 90.10 → 97.90."
     window.notice.action.click()
     opened = asked(engine, OpenModel)[-1].path
     assert Path(opened).name == "digits-student-1.onnx"

@@ -52,6 +52,14 @@ def test_a_distillation_is_there_again_with_its_settings_and_curves(
     assert again.project.settings("a").prune == HALF
 
 
+def test_what_it_brought_has_the_digits_of_its_metric():
+    percent = DistillOutcome("w", "top1", 90.0, 50.0, 88.125, 1, 6.0)
+    perplexity = DistillOutcome("w", "perplexity", 2.7678, 2.7778, 2.7672, 1, 6.0, warning="Stopped.")
+    recipe, settings = Recipe(), DistillSettings()
+    told = [TrainedRun(recipe=recipe, settings=settings, outcome=one, points=()).found for one in (percent, perplexity)]
+    assert told == ["Distilled: accuracy 50.00 → 88.12.", "Distilled: perplexity 2.778 → 2.767. Stopped."]
+
+
 def test_the_next_distillation_has_the_next_number(opened: Session, engines: list[Any], info: Any, tmp_path: Path):
     distilled(opened, engines, outcome(tmp_path))
     opened.open_model(info.path, test="test.data.yaml", train="train.data.yaml")

@@ -75,7 +75,7 @@ def test_a_copy_is_made_taught_by_the_open_model_and_written(
     assert not Path(request.checkpoints).exists()
     export.answer(Report(export.request.out))
     assert written == [
-        (str(tmp_path / "studio/students/model-student-1.onnx"), "The student has learnt: top1 10.00 → 85.00.")
+        (str(tmp_path / "studio/students/model-student-1.onnx"), "The student has learnt: accuracy 10.00 → 85.00.")
     ]
     assert not untaught.exists()
     student = replace(info, fingerprint=sha256(b"a model").hexdigest())
