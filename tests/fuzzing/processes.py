@@ -30,9 +30,9 @@ def seconds_of(process: int) -> float:
 
 
 def children_of(process: int) -> list[int]:
-    """The processes that a process has started, as far as the system tells."""
-    tasks = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text(encoding="ascii").split()]
+    """The processes that a process has started, as far as the system tells; its threads come and go meanwhile."""
+    tasks = Path(f"/proc/{process}/task").glob("*")
+    return [int(child) for task in tasks for child in read_of(process, f"task/{task.name}/children").split()]
 
 
 def read_of(process: int, what: str) -> str:
