@@ -24,7 +24,7 @@ _LEAST_HEIGHT = 84
 _FEW_TICKS = 0.6
 
 _WAITING = "It is getting ready. Curves begin with the first step."
-_UNMEASURED = "Accuracy is measured as it goes on; nothing is measured yet."
+_UNMEASURED = "Held-out samples are measured as it goes on; none is measured yet."
 
 
 class DistillCurves(QWidget):

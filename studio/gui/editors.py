@@ -199,6 +199,7 @@ class ChoiceEditor(FieldEditor):
 
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__(spec)
+        self._reasons: dict[Any, str] = {}
         self.box = QComboBox()
         self.box.setMinimumHeight(26)
         self.box.setAccessibleName(spec.title)
@@ -225,6 +226,9 @@ class ChoiceEditor(FieldEditor):
 
     def bar(self, reasons: Mapping[Any, str]) -> None:
         """Leaves some choices out of reach, each with the reason; all others can be had."""
+        if reasons == self._reasons:
+            return  # settings are shown at every move of a slider
+        self._reasons = dict(reasons)
         shown = self.spec.labels
         for index in range(self.box.count()):
             choice = self.box.itemData(index)

@@ -222,10 +222,13 @@ class QuantizeForm(MethodForm):
 
 def _barred(name: str, choices: Iterable[Any], shown: QuantizeSettings, layers: list[Layer]) -> dict[Any, str]:
     """Why some choices of a field cannot be had: graphs that are written as they were do not hold every form."""
+    held = [layer for layer in layers if layer.held is not None]
+    if not held:
+        return {}
     reasons = dict[Any, str]()
     for choice in choices:
         chosen = shown.model_copy(update={name: choice})
-        found = (refusal(one.held, one.shape, one.dtype or "F32", chosen) for one in layers if one.held is not None)
+        found = (refusal(one.held, one.shape, one.dtype or "F32", chosen) for one in held if one.held is not None)
         reason = next(filter(None, found), "")
         if reason:
             reasons[choice] = sentence(reason)

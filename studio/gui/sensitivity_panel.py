@@ -33,9 +33,6 @@ _METHODS = {
 #: Why the scan of a search cannot be cancelled beside its curves.
 _SEARCHED = "A search is cancelled in its own window, or under Jobs."
 
-#: Share of the axis that texts may fill.
-_FULL = 0.7
-
 #: Free places before the first point and behind the last: room for half a text.
 _MARGIN = 0.9
 
@@ -104,7 +101,6 @@ class SensitivityPanel(QWidget):
         self._state = ElidedLabel(role="detail")
         self._hint = label("", "detail", wrap=True)
         self._plot = Plot(theme, "Change of accuracy by setting of the layer", bottom="", left="change, points")
-        self._plot.item.getAxis("bottom").setStyle(textFillLimits=[(0, _FULL)])
         self._zero = pg.InfiniteLine(angle=0, pos=0)
         self._plot.item.addItem(self._zero, ignoreBounds=True)
         self._plot.painted(lambda c: self._zero.setPen(pen(c.muted, 1, dashed=True)))

@@ -75,7 +75,7 @@ class Autosave:
         )
         with self._lock:
             self._waiting = frame, project.history.steps
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # a bug may have ended it: the next state is kept
                 self._thread = Thread(target=self._save_all, name="autosave")
                 self._thread.start()
 

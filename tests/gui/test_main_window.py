@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtCore import QCoreApplication, QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView
 
@@ -339,7 +339,8 @@ def test_the_size_of_a_layer_is_in_sight_in_the_smallest_window_and_its_shape_in
         qtbot.waitUntil(lambda size=size: at_work.width() == size[0])
         column = at_work.layers._model.column(title)
         right_edge = table.columnViewportPosition(column) + table.columnWidth(column)
-        qtbot.waitUntil(lambda right_edge=right_edge: right_edge <= table.viewport().width())
+        QCoreApplication.sendPostedEvents()
+        assert right_edge <= table.viewport().width(), title
 
 
 def test_what_no_scan_tells_of_is_not_predicted_to_cost_nothing(at_work, session, engine):
