@@ -53,7 +53,7 @@ def test_before_the_first_step_there_is_a_word_and_no_axis(theme, qtbot):
     assert [plot.item.isVisible() for plot in (curves._value_plot,)] == [False]
     assert curves._loss_plot.widget.isHidden()
     curves.show_points([FIRST, replace(FIRST, step=2, loss=1.0)])
-    assert "nothing is measured yet" in curves.empty.text()
+    assert "none is measured yet" in curves.empty.text()
     assert not curves._loss_plot.widget.isHidden()
     curves.show_points([replace(FIRST, loss=nan, value=90.0, low=89.0, high=91.0)])
     assert curves._loss_plot.widget.isHidden()
