@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -176,7 +175,7 @@ def evaluate(
     result = ask(engine, Preview(source, data, samples, seed))
     plain: dict[str, Any] = {"metric": plain_metric(result.metric), "bytes": info.bytes}
     if not result.labelled and result.sqnr_db is not None:
-        plain["sqnr_db"] = result.sqnr_db if isfinite(result.sqnr_db) else None
+        plain["sqnr_db"] = result.sqnr_db
     if recipe is not None:
         plain["bytes"] = cost_of(engine, info, source.recipe, result.factors).bytes
         plain["original"] = {"metric": plain_metric(_original(result)), "bytes": info.bytes}

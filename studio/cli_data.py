@@ -46,11 +46,11 @@ def data(
 
 def _print(guess: DataGuess, out_path: str | None) -> None:
     for field, value in guess.described.model_dump(mode="json", exclude_defaults=True).items():
-        out.print(f"{field}: {value}", markup=False, soft_wrap=True)
+        out.print(f"{field}: {value}", soft_wrap=True)
     out.print()
     for reason in guess.reasons:
-        out.print(reason, markup=False, soft_wrap=True)
+        out.print(reason, soft_wrap=True)
     base = guess.baseline
     out.print(f"{base.name} {base.value:.2f} ({base.low:.2f} to {base.high:.2f}, {base.samples:,} samples)")
     if out_path is not None:
-        out.print(f"Written to {out_path}.", markup=False, soft_wrap=True)
+        out.print(f"Written to {out_path}.", soft_wrap=True)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from studio.export.report import ExportReport
 from studio.models.layer import Layer, ModelInfo
 from studio.progress import Progress, Report
 
-errors = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+# names of files and layers stand as they are: what looks like markup or an emoji in them is none
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+out = Console(highlight=False, markup=False, emoji=False)
 if not out.is_terminal:
     out.width = 200  # a file has no edge to break lines at
 
@@ -46,13 +48,13 @@ def keep_output_for_answers() -> None:
 
 def say(text: str) -> None:
     """A line on standard error."""
-    errors.print(text, markup=False, soft_wrap=True)
+    errors.print(text, soft_wrap=True)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
     """Shows the progress of one request; gives the `Report` that feeds it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with ProgressBar(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
@@ -106,11 +108,20 @@ def plain_spectrum(name: str, seen: Spectrum) -> dict[str, Any]:
 
 
 def print_answer(plain: Mapping[str, Any], as_json: bool, show: Callable[[], None]) -> None:
-    """Prints a command's answer: `plain` as JSON, or what `show` prints."""
+    """Prints a command's answer: `plain` as JSON, null where a number is not finite, or what `show` prints."""
     if as_json:
-        sys.stdout.write(json.dumps(plain) + "\n")
+        sys.stdout.write(json.dumps(_finite(plain), allow_nan=False) + "\n")
     else:
         show()
+
+
+def _finite(plain: Any) -> Any:
+    """Plain values as JSON can have them: it knows neither infinities nor NaN."""
+    if isinstance(plain, Mapping):
+        return {name: _finite(value) for name, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not isfinite(plain) else plain
 
 
 def figure(metric: str, value: float) -> str:

@@ -1,9 +1,11 @@
 """Standard output holds answers and nothing else."""
 
+import json
 import subprocess
 import sys
+from math import inf, nan
 
-from studio.console import figure, print_scan
+from studio.console import figure, out, print_answer, print_scan, say, table_of
 from studio.evaluation.sensitivity import Scan, ScanPoint
 from studio.recipe.settings import LayerSettings, QuantizeSettings
 
@@ -49,3 +51,21 @@ def test_drops_of_a_scan_are_told_a_method_a_table_with_names_whole_and_the_digi
 def test_percents_have_two_digits_and_other_metrics_four():
     assert [figure("top1", 98.4), figure("drop", 0.125)] == ["98.40", "0.12"]
     assert [figure("perplexity", 2.76843), figure("mse", 0.0000123456)] == ["2.768", "1.235e-05"]
+
+
+def test_names_that_look_like_markup_or_an_emoji_are_told_as_they_are(capsys):
+    out.print("models[old]/[/x].onnx: :car:")
+    table = table_of("layer", title="m[/x].onnx")
+    table.add_row("block[/y].conv")
+    out.print(table)
+    say("error: [/z] is no file.")
+    told = capsys.readouterr()
+    assert told.out.startswith("models[old]/[/x].onnx: :car:\n")
+    assert {"m[/x].onnx", "block[/y].conv"} <= set(told.out.replace("│", " ").split())
+    assert told.err == "error: [/z] is no file.\n"
+
+
+def test_what_json_has_no_number_for_is_null(capsys):
+    print_answer({"before": inf, "layers": [{"drop": nan, "bytes": 3, "rank": 1.5}]}, True, lambda: None)
+    told = json.loads(capsys.readouterr().out, parse_constant=lambda name: f"{name} is no JSON")
+    assert told == {"before": None, "layers": [{"drop": None, "bytes": 3, "rank": 1.5}]}
