@@ -9,7 +9,8 @@ from studio.engine.door import Lane
 from studio.engine.requests import MeasureExportSize, ViewSpectrum
 from studio.recipe.cost import ModelCost, model_cost
 from studio.recipe.factorization import Factorization, budget, candidates
-from studio.recipe.settings import RankSettings
+from studio.recipe.recipe import Recipe
+from studio.recipe.settings import LayerSettings, RankSettings
 from studio.session.asking import Asker
 from studio.session.project import Project
 
@@ -52,10 +53,22 @@ class Costs:
             MeasureExportSize(project.info.path, project.info.skeleton), known, self._failed, lane=Lane.BACKGROUND
         )
 
+    @property
+    def bytes(self) -> int:
+        """Predicted size of the file that the present recipe gives, 0 before a project has begun."""
+        return self.cost.bytes if self.cost is not None else 0
+
+    def bytes_of(self, project: Project, recipe: Recipe) -> int:
+        """The same for any recipe of the project."""
+        return self._cost(project, recipe, recipe.settings_of(project.info.layers)).bytes
+
     def renew(self, project: Project) -> None:
         """Computes the cost anew; a rank chosen by energy asks for its layer's spectrum."""
+        self.cost = self._cost(project, project.recipe, project.chosen)
+
+    def _cost(self, project: Project, recipe: Recipe, settings: Mapping[str, LayerSettings]) -> ModelCost:
         size = project.export_size or project.info.bytes
-        self.cost = model_cost(project.info, project.recipe, self.factors(project), size)
+        return model_cost(project.info, recipe, self._factors(project, recipe, settings), size)
 
     def view_spectrum(self, project: Project, layer: str, reach: float = 0.0) -> None:
         """Asks for a layer's singular values, unless they are known or on their way; `changed` tells of them.
@@ -102,10 +115,14 @@ class Costs:
 
     def factors(self, project: Project) -> Mapping[str, Factorization]:
         """How layers with a rank are split, as far as it is known; a rank chosen by energy asks for its spectrum."""
+        return self._factors(project, project.recipe, project.chosen)
+
+    def _factors(
+        self, project: Project, recipe: Recipe, settings: Mapping[str, LayerSettings]
+    ) -> Mapping[str, Factorization]:
         known: dict[str, Factorization] = {}
-        settings = project.chosen
         ranked = [(layer, chosen) for layer in project.info.layers if (chosen := settings[layer.name].rank)]
-        layers = project.recipe.narrowed(project.info.layers) if ranked else {}  # at every move of a slider
+        layers = recipe.narrowed(project.info.layers) if ranked else {}  # at every move of a slider
         for layer, chosen in ranked:
             rest = layers[layer.name]
             rank_then, shape, split = self._split.get(layer.name, (None, (), None))

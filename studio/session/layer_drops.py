@@ -7,16 +7,18 @@ from psygnal import Signal
 from studio.engine.door import Call, Lane
 from studio.engine.requests import Preview
 from studio.evaluation.result import Measurement, Result
-from studio.recipe.settings import LayerSettings
 from studio.session.asking import Asker
 from studio.session.project import Project
 
 #: Samples per layer: enough to tell a harmless layer from a costly one, short enough to do them all.
 SAMPLES = 512
 
+#: A layer, its settings and the options.
+_Key = tuple[str, str, str]
+
 
 class LayerDrops:
-    """Drops of single layers in the layer fit, remembered by settings.
+    """Drops of single layers in the layer fit, remembered by settings and the recipe's options.
 
     Attributes:
         changed: emitted with the name of a layer whose drop became known.
@@ -26,7 +28,7 @@ class LayerDrops:
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._known: dict[tuple[str, str], Measurement | None] = {}
+        self._known: dict[_Key, Measurement | None] = {}
         self._measured: set[str] = set()
         self._call: Call[Result] | None = None
 
@@ -34,7 +36,7 @@ class LayerDrops:
         """The drop of `layer` alone under its present settings, None while unknown."""
         if layer not in self._measured:
             return None  # asked for every layer at every move of a slider
-        return self._known.get(_key(layer, project.settings(layer)))
+        return self._known.get(_key(project, layer))
 
     def clear(self) -> None:
         """Forgets everything: another model or other data."""
@@ -51,17 +53,17 @@ class LayerDrops:
     def measure(self, project: Project) -> None:
         """Measures the changed layers whose drop is unknown, one by one."""
         self.cancel()
-        chosen = {layer.name: project.settings(layer.name) for layer in project.changed_layers()}
-        self._next(project, {name: s for name, s in chosen.items() if _key(name, s) not in self._known})
+        keys = {layer.name: _key(project, layer.name) for layer in project.changed_layers()}
+        self._next(project, {name: key for name, key in keys.items() if key not in self._known})
 
-    def _next(self, project: Project, missing: Mapping[str, LayerSettings]) -> None:
+    def _next(self, project: Project, missing: Mapping[str, _Key]) -> None:
         if not missing:
             return
-        name, settings = next(iter(missing.items()))
-        rest = {other: chosen for other, chosen in missing.items() if other != name}
+        name, key = next(iter(missing.items()))
+        rest = {other: its for other, its in missing.items() if other != name}
 
         def know(drop: Measurement | None) -> None:
-            self._known[_key(name, settings)] = drop
+            self._known[key] = drop
             self._measured.add(name)
             self.changed.emit(name)
             self._next(project, rest)
@@ -78,5 +80,7 @@ class LayerDrops:
         )
 
 
-def _key(layer: str, settings: LayerSettings) -> tuple[str, str]:
-    return layer, settings.model_dump_json()
+def _key(project: Project, layer: str) -> _Key:
+    """What a drop depends on; in the layer fit, whatever fit the options ask for."""
+    options = project.recipe.options
+    return layer, project.settings(layer).model_dump_json(), options.model_dump_json(exclude={"fit"})

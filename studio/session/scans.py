@@ -9,6 +9,7 @@ from studio.engine.requests import ScanLayers
 from studio.errors import DataError, StudioError
 from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, scan_key
 from studio.recipe.recipe import Recipe
+from studio.recipe.settings import Options
 from studio.session.jobs import Job, Jobs
 from studio.session.project import Project
 
@@ -20,8 +21,9 @@ class Scans:
     """The scan of the open project.
 
     The window connects to `changed` and draws `scan`: `Scan.of` gives the points of a layer's curves, `worst`
-    the heat of its cell. `load` is called when a project or its data is opened, `start` by a button; the job it
-    gives can be cancelled as any other, or paused and resumed, and the next `start` goes on where it was.
+    the heat of its cell. `load` is called when a project or its data is opened, `follow` after every edit, `start` by a
+    button; the job it gives can be cancelled as any other, or paused and resumed, and the next `start` goes on where it
+    was.
 
     Args:
         folder: of the session; points are kept in ``scans`` below it.
@@ -39,6 +41,7 @@ class Scans:
         self._jobs = jobs
         self.scan: Scan | None = None
         self._index: _Index | None = None
+        self._options: Options | None = None
 
     @property
     def worst(self) -> Mapping[str, float]:
@@ -57,11 +60,18 @@ class Scans:
 
     def load(self, project: Project) -> None:
         """Brings back the scan that was kept of the project with its present data and options, if there is one."""
+        self._options = project.recipe.options
         try:
             self.scan = _kept(self._file(_key(project)))
         except StudioError:  # a data file is gone: nothing was measured on what is there now
             self.scan = None
         self.changed.emit("")
+
+    def follow(self, project: Project) -> None:
+        """Does so again where the options are others now: what was measured with the last ones tells nothing then."""
+        last, self._options = self._options, project.recipe.options
+        if last is None or not _are_alike(last, self._options):
+            self.load(project)
 
     def start(self, project: Project) -> Job:
         """Scans the project, or goes on with its scan.
@@ -139,6 +149,11 @@ class _Index:
             return  # several layers lose them, of which this one stands for all
         self.worst[point.layer] = max(self.worst.get(point.layer, point.drop), point.drop)
         self.largest = max(self.largest, point.drop)
+
+
+def _are_alike(one: Options, other: Options) -> bool:
+    """Whether a scan is the same with both; its fit is always that of each layer alone."""
+    return one is other or one.model_copy(update={"fit": other.fit}) == other  # asked at every move of a slider
 
 
 def _data(project: Project) -> str | None:

@@ -251,7 +251,7 @@ class Session:
     def keep_variant(self, name: str) -> Variant:
         """Keeps the present choice with its result beside the others."""
         project = self._required()
-        return self.variants.add(name, project.history.state, self._size(), self.preview.result)
+        return self.variants.add(name, project.history.state, self._costs.bytes, self.preview.result)
 
     def _choose(self, choice: Choice, label: str, merge: str | None = None, names: Iterable[str] = ()) -> None:
         if self._required().history.push(choice, label, merge):
@@ -262,6 +262,7 @@ class Session:
         if not dragged:
             self._autosave.write(project)
         self.latencies.cancel()
+        self.scans.follow(project)
         self._costs.renew(project)
         self._announce("recipe", layers=names, held=dragged and self.jobs.are_training)
 
@@ -337,7 +338,8 @@ class Session:
     def _distilled(self, project: Project, run: TrainedRun) -> None:
         """Keeps the trained weights as a variant and stands the present recipe on them, as a step to undo."""
         here, weights, name = project is self.project, run.outcome.weights, Path(project.info.path).name
-        run = self._runs.keep(project.info.fingerprint, run.model_copy(update={"bytes": self._size() if here else 0}))
+        size = self._costs.bytes_of(project, run.recipe) if here else 0  # the project's own may be another by now
+        run = self._runs.keep(project.info.fingerprint, run.model_copy(update={"bytes": size}))
         if not here:
             self.notice.emit(f"The distillation of {name}, which is no longer open, left its weights in {weights}")
             return
@@ -372,16 +374,13 @@ class Session:
         self.preferences = preferences
         save_preferences(preferences, self._folder / "preferences.yaml")
 
-    def _size(self) -> int:
-        return self.cost.bytes if self.cost else 0
-
     def _note_measured(self) -> None:
         project, result = self.project, self.preview.result
         if project is None or result is None:
             return
         self._costs.learn(project, result.factors)
         if result.finished:
-            self.variants.measured(project.history.state, result, self._size())
+            self.variants.measured(project.history.state, result, self._costs.bytes)
 
     def _required(self) -> Project:
         if self.project is None:

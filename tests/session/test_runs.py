@@ -9,7 +9,7 @@ from typing import Any
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.requests import Distill
 from studio.recipe.recipe import Recipe
-from studio.recipe.settings import PruneSettings
+from studio.recipe.settings import PruneSettings, QuantizeSettings
 from studio.session.runs import KeptRuns, TrainedRun
 from studio.session.session import Session
 
@@ -50,6 +50,19 @@ def test_a_distillation_is_there_again_with_its_settings_and_curves(
     assert again.project is not None
     assert again.project.weights == str(tmp_path / "w.safetensors")
     assert again.project.settings("a").prune == HALF
+
+
+def test_its_size_is_that_of_what_was_trained_whatever_was_edited_meanwhile(
+    opened: Session, engines: list[Any], tmp_path: Path
+):
+    opened.edit_layers(["a"], "4 bit", quantize=QuantizeSettings(weight_bits=4))
+    assert opened.cost is not None
+    trained = opened.cost.bytes
+    opened.distill(DistillSettings())
+    opened.reset()
+    engines[-1].of(Distill)[0].answer(outcome(tmp_path))
+    assert opened.cost.bytes > trained
+    assert opened.variants.all[-1].bytes == trained
 
 
 def test_what_it_brought_has_the_digits_of_its_metric():

@@ -68,6 +68,20 @@ def test_points_of_a_project_that_is_no_longer_open_are_not_shown(
     assert with_data.scans.scan is None
 
 
+def test_other_options_have_a_scan_of_their_own_and_undo_brings_the_first_back(with_data: Session, engines: list[Any]):
+    with_data.scan()
+    asked = engines[-1].of(ScanLayers)[0]
+    assert with_data.scans.scan is not None
+    save_scan(with_data.scans.scan.with_point(POINT), Path(asked.request.keep))
+    asked.publish(POINT)
+    with_data.edit_options("In the layer fit", fit="layer")
+    assert with_data.scans.worst == {"a": 2.0}
+    with_data.edit_options("Without data", data_aware=False)
+    assert with_data.scans.scan is None
+    with_data.undo()
+    assert with_data.scans.worst == {"a": 2.0}
+
+
 def test_another_model_does_not_show_the_points_of_the_one_before(
     with_data: Session, engines: list[Any], tmp_path: Path
 ):

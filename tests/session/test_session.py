@@ -180,6 +180,26 @@ def test_each_changed_layer_is_measured_alone_once_the_preview_has_settled(
     assert list(engines[0].previews[-1].request.source.recipe.layers) == ["b"]
 
 
+def test_a_layers_own_drop_is_measured_anew_when_it_is_carried_out_in_another_way(
+    opened: Session, engines: list[Any], result: MakeResult
+):
+    assert opened.project is not None
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    opened.edit_options("In the layer fit", fit="layer")
+    engines[0].previews[-1].answer(result(80.0))
+    engines[0].previews[-1].answer(result(88.0))
+    opened.edit_options("Without data", data_aware=False)
+    assert opened.drops.of(opened.project, "a") is None
+    engines[0].previews[-1].answer(result(70.0))
+    alone = engines[0].previews[-1].request.source.recipe
+    assert (list(alone.layers), alone.options.data_aware) == (["a"], False)
+    opened.undo()
+    opened.edit_options("In sequence", fit="sequential")
+    known = opened.drops.of(opened.project, "a")
+    assert known is not None
+    assert known.value == pytest.approx(2.0)
+
+
 def test_an_engine_that_dies_is_told_and_the_next_edit_is_measured(
     opened: Session, engines: list[Any], result: MakeResult
 ):
