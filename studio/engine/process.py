@@ -114,10 +114,11 @@ class ProcessEngine:
         """Ends the worker; calls under way fail with `EngineStoppedError`."""
         with self._lock:
             worker, self._worker = self._worker, None
+            process = worker.process if worker is not None else None
         if worker is not None:
             worker.outbox.put(None)
-            if worker.process is not None:
-                worker.process.terminate()
+        if process is not None:
+            process.terminate()
 
     def _begin(self) -> _Worker:
         worker = self._worker = _Worker()
@@ -134,13 +135,13 @@ class ProcessEngine:
     def _run(self, worker: _Worker) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        worker.process = context.Process(target=_child, args=(theirs, self._threads), name="engine", daemon=True)
-        worker.process.start()
+        process = context.Process(target=_child, args=(theirs, self._threads), name="engine", daemon=True)
+        process.start()
         theirs.close()
-        with self._lock:
-            wanted = self._worker is worker
-        if not wanted:  # closed while the child was starting
-            worker.process.terminate()
+        with self._lock:  # a process that has not started yet cannot be ended: until now `close` did not see it
+            worker.process, wanted = process, self._worker is worker
+        if not wanted:
+            process.terminate()
         sender = Thread(target=_send, args=(worker.outbox, ours), name="engine-send", daemon=True)
         sender.start()
         try:
@@ -148,10 +149,15 @@ class ProcessEngine:
                 if not self._within_bounds(worker) or ours.poll(LOOKING):
                     self._receive(worker, ours.recv())
         except (EOFError, OSError):
-            worker.process.join()
-        worker.outbox.put(None)
-        sender.join()
-        ours.close()
+            process.join()
+        except BaseException:  # a bug on this side: nobody would hear the child any more
+            process.kill()
+            process.join()
+            raise
+        finally:
+            worker.outbox.put(None)
+            sender.join()
+            ours.close()
 
     def _within_bounds(self, worker: _Worker) -> bool:
         """Ends a worker in which a file takes more than it may; whether there is one to look at again soon."""

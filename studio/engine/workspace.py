@@ -327,16 +327,16 @@ class Workspace:
                 report=report,
             )
             if last is None or not made.settings.items() <= last.settings.items():
-                self._last[same] = made  # a part of the last one, such as a layer alone, would lose the others
-                self._forget_others(same)
+                self._remember(same, made)  # a part of the last one, such as a layer alone, would lose the others
             return made
 
         return self._compressed[source.recipe.options.fit].get((same, _key(source.recipe)), make)
 
-    def _forget_others(self, same: Hashable) -> None:
-        """Lets go of compressed models that nobody works on any more."""
-        if len(self._last) > len(self._compressed):
-            self._last = {same: self._last[same]}
+    def _remember(self, same: Hashable, made: CompressedModel) -> None:
+        """Keeps the last model of a kind; of kinds only those that somebody may still work on."""
+        others = {key: last for key, last in self._last.items() if key != same}
+        kept = others if len(others) < len(self._compressed) else {}
+        self._last = {**kept, same: made}  # replaced whole: both fits may be made at once
 
     def _moment(self, source: Source, model: Model, layer: str) -> Tensor | None:
         """The second moment of a layer's inputs, about their mean where a bias makes up for its shift."""

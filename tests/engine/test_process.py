@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Event
 
@@ -15,7 +16,7 @@ from studio.engine.process import ProcessEngine
 from studio.engine.requests import OpenModel, Preview, Source, ViewSpectrum
 from studio.errors import EngineStoppedError, ModelFileError
 from studio.evaluation.result import Result
-from studio.progress import Cancelled
+from studio.progress import Cancelled, Progress
 from studio.recipe.recipe import Recipe
 from studio.resources import Sample
 
@@ -111,3 +112,37 @@ def test_a_closed_engine_fails_what_was_under_way(digits: Sample):
     engine.close()
     with pytest.raises(EngineStoppedError):
         call.future.result(LONG)
+
+
+def test_an_engine_that_is_closed_while_its_child_starts_ends_the_child(
+    digits: Sample, monkeypatch: pytest.MonkeyPatch
+):
+    starting, closed, start = Event(), Event(), SpawnProcess.start
+
+    def slow(process: SpawnProcess) -> None:
+        starting.set()
+        assert closed.wait(LONG)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", slow)
+    engine = ProcessEngine(threads=1)
+    call = engine.start(OpenModel(str(digits.model)))
+    assert starting.wait(LONG)
+    engine.close()
+    closed.set()
+    with pytest.raises(EngineStoppedError):
+        call.future.result(LONG)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_of_whoever_listens_fails_the_call_and_ends_the_child(engine: ProcessEngine, digits: Sample):
+    def broken(_progress: Progress) -> None:
+        raise AttributeError("no such slot")
+
+    before = engine.start(OpenModel(str(digits.model))).future.result(LONG)
+    first = engine.process_id
+    call = engine.start(preview(digits), lane=Lane.MEASURE, report=broken)
+    with pytest.raises(EngineStoppedError):
+        call.future.result(LONG)
+    assert engine.start(OpenModel(str(digits.model))).future.result(LONG) == before
+    assert engine.process_id != first
