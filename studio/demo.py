@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from studio.distillation.settings import DistillSettings
 from studio.engine.door import Engine
 from studio.engine.requests import Distill, Export, OpenModel, Preview, Request, Source
+from studio.files import make_folder
 from studio.progress import Report
 from studio.recipe.files import load_recipe, save_recipe
 from studio.resources import Sample
@@ -38,7 +39,7 @@ def run(engine: Engine, sample: Sample, folder: Path, progress_bar: ProgressBar)
         with progress_bar() as report:
             return engine.start(request, report=report).result()
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     model, test, train = str(sample.model), str(sample.test), str(sample.train)
     recipe = load_recipe(sample.model.with_name("demo.recipe.yaml"))
     recipe_file = folder / f"{sample.name}.recipe.yaml"

@@ -1,7 +1,7 @@
 """Writing files so that a failure leaves the old one whole."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,14 +33,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: the folder is missing or cannot be written to.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    temporary.touch(exist_ok=False)  # as the umask has it: to read that is to set it, for all threads
     try:
+        mode = (path if path.exists() else temporary).stat().st_mode & 0o777
+        temporary.chmod(mode)
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # some ten milliseconds, and a power failure spares it
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        temporary.chmod(mode)  # a writer may have put another file there
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -51,11 +52,29 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _fill(temporary, text))
 
 
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def keep_text(path: Path, text: str) -> None:
+    """`write_text_atomically` for what the program keeps by itself, in a folder that is made when it is missing.
+
+    Raises:
+        StudioError: it cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        write_text_atomically(path, text)
+    except OSError as error:
+        raise StudioError(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, unless it is there.
+
+    Raises:
+        StudioError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudioError(f"{path}: the folder cannot be made: {error.strerror}.") from error
 
 
 def _fill(path: Path, text: str) -> None:

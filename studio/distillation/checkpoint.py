@@ -52,14 +52,17 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Puts `checkpoint` in the place of the one in `folder`, which is made when needed.
 
     Raises:
-        OSError: it cannot be written.
+        TrainingError: it cannot be written.
     """
     header = _Header(identity=checkpoint.identity, state=checkpoint.state).model_dump_json()
     # tied parameters are written once for each of their names: the format knows no sharing
     given = {**checkpoint.tensors, **{f"{_BEST}{name}": tensor for name, tensor in checkpoint.best.items()}}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in given.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, lambda temporary: save_file(tensors, temporary, {"studio": header}))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / FILE, lambda temporary: save_file(tensors, temporary, {"studio": header}))
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{folder}: the checkpoint cannot be written: {error}.") from error
     for stale in folder.glob(f".{FILE}.*"):  # left by a process that was killed
         stale.unlink(missing_ok=True)
 

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from studio.files import keep_text
+
 #: Name of the checkpoint in its folder.
 FILE = "checkpoint.safetensors"
 
@@ -14,9 +16,12 @@ BEGUN = "begun"
 
 
 def note_begun(folder: Path) -> None:
-    """Makes the folder of a run; from now on the run can go on, be it from its first step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / BEGUN).touch()
+    """Makes the folder of a run; from now on the run can go on, be it from its first step.
+
+    Raises:
+        StudioError: it cannot be made.
+    """
+    keep_text(folder / BEGUN, "")
 
 
 def has_checkpoint(folder: Path) -> bool:

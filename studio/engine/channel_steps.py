@@ -23,7 +23,7 @@ from studio.engine.door import Publish
 from studio.engine.requests import Source
 from studio.errors import TrainingError
 from studio.evaluation.data import Dataset, hold_out
-from studio.files import write_text_atomically
+from studio.files import keep_text, make_folder
 from studio.models.layer import Layer
 from studio.models.model import Model
 from studio.progress import Progress, Report
@@ -236,10 +236,10 @@ class ChannelSteps:
 
     def _note(self, trained: CompressedModel, recovery: Recovery, points: list[TrainingPoint]) -> None:
         """Writes down that a step is over."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         weights = save_weights(trained, self._folder)
         self._done.steps.append(_Done(weights=str(weights), recovery=recovery, points=points))
-        write_text_atomically(self._folder / STEPS, self._done.model_dump_json())
+        keep_text(self._folder / STEPS, self._done.model_dump_json())
 
     def _summed(self, last: Recovery) -> Recovery:
         """What all steps together came to."""

@@ -10,6 +10,7 @@ from platformdirs import user_cache_path
 
 from studio.errors import DataError
 from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, save_scan
+from studio.files import make_folder
 
 #: Seconds between two writes of the file.
 INTERVAL = 5.0
@@ -25,12 +26,13 @@ class KeptScan:
 
     Raises:
         DataError: `path` holds something else than a scan of this key.
+        StudioError: its folder cannot be made.
     """
 
     def __init__(self, key: str, left_out: Mapping[str, Mapping[str, str]], path: Path | None = None) -> None:
         self._path = path or user_cache_path("compression-studio") / "scans" / f"{key}.json"
         self._written = time.monotonic()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         self.scan = load_scan(self._path) if self._path.exists() else Scan(key=key, left_out=left_out)
         if self.scan.key != key:
             raise DataError(f"{self._path}: is a scan of another model, data or settings; choose another file.")

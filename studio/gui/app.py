@@ -12,10 +12,12 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from studio.engine.process import ProcessEngine
+from studio.errors import StudioError
 from studio.gui.garbage import collect_at_rest
 from studio.gui.main_window import MainWindow
 from studio.gui.theme import Scheme, Theme
 from studio.resources import resource, samples
+from studio.session.asking import mistake
 from studio.session.session import Session
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,17 @@ def application() -> QApplication:
 
 
 def data_folder() -> Path:
-    """Where the user's preferences, trained weights and the autosave live."""
-    return Path(platformdirs.user_data_dir("compression-studio", appauthor=False, ensure_exists=True))
+    """Where the user's preferences, trained weights and the autosave live.
+
+    Raises:
+        StudioError: there is no such folder, and it cannot be made.
+    """
+    try:
+        return platformdirs.user_data_path("compression-studio", appauthor=False, ensure_exists=True)
+    except OSError as error:
+        raise StudioError(
+            f"{error.filename}: the folder for your preferences and weights cannot be made: {error.strerror}."
+        ) from error
 
 
 def run(model: str | None = None, sample: str | None = None, skeleton: str | None = None) -> int:
@@ -66,6 +77,7 @@ def run(model: str | None = None, sample: str | None = None, skeleton: str | Non
 
     Raises:
         KeyError: there is no sample of that name.
+        StudioError: as `data_folder`.
     """
     qt = application()
     main_thread = MainThread()
@@ -90,11 +102,14 @@ def _absolute(path: str) -> str:
 
 
 def report_bugs_to(window: MainWindow) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
-    """An exception hook that logs the traceback and shows one line."""
+    """An exception hook that logs the traceback and shows one line; a mistake of the user's shows its own."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
+            return
+        if (known := mistake(error)) is not None:
+            window.notice.show_message(str(known), "bad")
             return
         log.critical("a bug in the window", exc_info=(kind, error, trace))
         window.notice.show_message(BUG, "bad")

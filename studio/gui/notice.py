@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton
 
 from studio.gui.labels import set_tone
@@ -20,6 +21,7 @@ class NoticeBar(QFrame):
         self.setProperty("role", "notice")
         self._run: Callable[[], object] | None = None
         self.message = QLabel()
+        self.message.setTextFormat(Qt.TextFormat.PlainText)  # names in it may look like markup
         self.message.setWordWrap(True)
         self.message.setAccessibleName("Notice")
         self.action = QPushButton()

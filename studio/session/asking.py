@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from psygnal import EmitLoopError
+
 from studio.engine.door import Call, Engine, Lane
 from studio.engine.requests import Request
 from studio.errors import StudioError
@@ -84,9 +86,16 @@ class Asker:
         return call
 
 
+def mistake(error: BaseException) -> StudioError | None:
+    """The user's mistake that an error stands for, be it one that a signal's listener met with; None for a bug."""
+    while isinstance(error, EmitLoopError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error if isinstance(error, StudioError) else None
+
+
 def explain(error: BaseException) -> str:
     """One line for a person; a bug goes to the log with its traceback."""
-    if isinstance(error, StudioError):
-        return str(error)
+    if (known := mistake(error)) is not None:
+        return str(known)
     log.error("the engine failed", exc_info=error)
     return "Something went wrong inside the studio; the log has the details."

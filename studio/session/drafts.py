@@ -9,6 +9,7 @@ from studio.engine.requests import GuessData, LookAtData, TellSamples
 from studio.errors import DataError
 from studio.evaluation.data_guess import ENDING, DataGuess, DataView, written_for
 from studio.evaluation.description import DataDescription, save_description
+from studio.files import make_folder
 from studio.session.asking import Asker
 from studio.session.project import Project
 
@@ -71,14 +72,14 @@ class Drafts:
             The path of the file.
 
         Raises:
-            DataError: neither can be written to.
+            StudioError: neither can be written to.
         """
         target = Path(place)
         try:
             save_description(described, target)
         except DataError:
             told_apart = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:8]
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             target = self._folder / f"{target.name.removesuffix(ENDING)}-{told_apart}{ENDING}"
             save_description(written_for(described, Path(place), target), target)
         return str(target)

@@ -202,8 +202,12 @@ class Jobs:
     def _ask(self, job: Job, request: Request[Any]) -> None:
         def answered(outcome: object) -> None:
             job.outcome = outcome
-            job._done(outcome)
-            self._end(job, JobState.DONE)
+            try:
+                job._done(outcome)
+            except Exception as error:  # whatever it is, the job is over, and says so
+                failed(error)
+            else:
+                self._end(job, JobState.DONE)
 
         def failed(error: BaseException) -> None:
             job.error, job.failure = self._explain(error), error

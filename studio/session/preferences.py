@@ -1,14 +1,16 @@
 """What the user prefers from one start to the next: theme and recent files, in a small YAML file."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError
 
+from studio.errors import StudioError
 from studio.export.latency import LatencySettings
-from studio.files import write_text_atomically
+from studio.files import keep_text
 from studio.recipe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,9 @@ def load_preferences(path: Path) -> Preferences:
         return Preferences()
 
 
-def save_preferences(preferences: Preferences, path: Path) -> None:
-    """Writes the preferences."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, yaml.safe_dump(preferences.model_dump(mode="json")))
+def save_preferences(preferences: Preferences, path: Path, failed: Callable[[StudioError], None]) -> None:
+    """Writes the preferences; `failed` is told why they could not be, and they hold until the end all the same."""
+    try:
+        keep_text(path, yaml.safe_dump(preferences.model_dump(mode="json")))
+    except StudioError as error:
+        failed(error)

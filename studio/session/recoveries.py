@@ -13,7 +13,7 @@ from studio.distillation.folder import forget, has_checkpoint, is_resumable, not
 from studio.distillation.settings import DistillOutcome, DistillSettings
 from studio.engine.requests import Distill, Source
 from studio.errors import EngineStoppedError, MemoryShortError, StudioError
-from studio.files import write_text_atomically
+from studio.files import keep_text, make_folder
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
 from studio.session.jobs import Job, Jobs, JobState
@@ -88,7 +88,7 @@ class Recoveries:
             folder: of `new_folder`, where something is in it already.
 
         Raises:
-            StudioError: there is no training data, or the model cannot be trained.
+            StudioError: there is no training data, the model cannot be trained, or the run cannot be kept.
         """
         project.info.require("train")
         if project.train is None:
@@ -118,7 +118,11 @@ class Recoveries:
         return next((run for run in runs if run.taught_by == (project.info.path, project.info.skeleton)), None)
 
     def resume(self, project: Project, saved: SavedRun) -> Job:
-        """Goes on with a run that was interrupted."""
+        """Goes on with a run that was interrupted.
+
+        Raises:
+            StudioError: it cannot be kept.
+        """
         return self._run(project, saved, resume=True)
 
     def discard(self, saved: SavedRun) -> None:
@@ -127,9 +131,9 @@ class Recoveries:
 
     def _run(self, project: Project, saved: SavedRun, *, resume: bool) -> Job:
         weights, kept = self._folder / "weights", Path(saved.folder)
-        weights.mkdir(parents=True, exist_ok=True)
+        make_folder(weights)
         note_begun(kept)
-        write_text_atomically(kept / _FILE, saved.model_dump_json(exclude_unset=True))
+        keep_text(kept / _FILE, saved.model_dump_json(exclude_unset=True))
         request = Distill(
             Source(saved.model, saved.recipe, saved.weights, saved.calibration, saved.skeleton),
             saved.train,

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, ValidationError
 
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.evaluation.metric_kinds import METRIC_KINDS
-from studio.files import write_text_atomically
+from studio.files import keep_text
 from studio.models.layer import ModelInfo
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
@@ -84,11 +84,14 @@ class KeptRuns:
         self._folder = folder
 
     def keep(self, fingerprint: str, run: TrainedRun) -> TrainedRun:
-        """Saves a run of the model with this fingerprint, and returns it with its number."""
+        """Saves a run of the model with this fingerprint, and returns it with its number.
+
+        Raises:
+            StudioError: it cannot be written.
+        """
         known = self._read(fingerprint)
         run = run.model_copy(update={"number": known[-1].number + 1 if known else 1})
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self._file(fingerprint), _File(runs=(*known, run)[-_LONGEST:]).model_dump_json())
+        keep_text(self._file(fingerprint), _File(runs=(*known, run)[-_LONGEST:]).model_dump_json())
         return run
 
     def of(self, info: ModelInfo) -> list[TrainedRun]:

@@ -8,6 +8,7 @@ from psygnal import Signal
 from studio.engine.requests import ScanLayers
 from studio.errors import DataError, StudioError
 from studio.evaluation.sensitivity import Scan, ScanPoint, load_scan, scan_key
+from studio.files import make_folder
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Options
 from studio.session.jobs import Job, Jobs
@@ -108,9 +109,9 @@ class Scans:
         """Where the project's scan is kept.
 
         Raises:
-            StudioError: a data file is missing.
+            StudioError: a data file is missing, or the folder cannot be made.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         return self._file(_key(project))
 
     def _file(self, key: str) -> Path:

@@ -372,7 +372,7 @@ class Session:
 
     def _prefer(self, preferences: Preferences) -> None:
         self.preferences = preferences
-        save_preferences(preferences, self._folder / "preferences.yaml")
+        save_preferences(preferences, self._folder / "preferences.yaml", self._fail)
 
     def _note_measured(self) -> None:
         project, result = self.project, self.preview.result

@@ -13,6 +13,7 @@ from studio.engine.door import Call
 from studio.engine.requests import Export, MakeCopy, PredictCopy, Source
 from studio.errors import StudioError
 from studio.export.report import ExportReport
+from studio.files import make_folder
 from studio.recipe.recipe import Recipe
 from studio.session.asking import Asker
 from studio.session.jobs import Job, Jobs
@@ -132,7 +133,7 @@ class Students:
 
     def _write(self, project: Project, saved: SavedRun, run: TrainedRun) -> None:
         """Writes a student with what it has learnt; a copy leaves the folder of its run, which goes with the run."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         out, student = self._free(project), Path(saved.model)
         copied = student.parent == Path(saved.folder)
         if copied:

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from studio.compression.compress import CompressedModel, compress
-from studio.distillation.checkpoint import load_checkpoint
+from studio.distillation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from studio.distillation.folder import FILE, forget, is_resumable
 from studio.distillation.settings import DistillSettings, TrainingPoint
+from studio.distillation.state import Before, RunState
 from studio.distillation.train import Recovery, distill
 from studio.errors import TrainingError
 from studio.evaluation.data import Dataset
@@ -164,3 +165,11 @@ def test_a_killed_process_leaves_a_readable_checkpoint_that_leads_to_the_same_we
     assert is_resumable(killed / "run")
     forget(killed / "run")
     assert not (killed / "run").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_says_where_and_why(tmp_path: Path):
+    (tmp_path / "file").touch()
+    state = RunState(before=Before(teacher=90.0, watched=50.0, whole=50.0), ceiling=10.0, best=50.0)
+    checkpoint = Checkpoint({}, state, {"student/weight": torch.zeros(2)}, {})
+    with pytest.raises(TrainingError, match=r"file/run: the checkpoint cannot be written: .*Not a directory"):
+        save_checkpoint(checkpoint, tmp_path / "file" / "run")

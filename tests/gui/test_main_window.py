@@ -1,15 +1,17 @@
+import sys
 from pathlib import Path
 
 import pytest
+from psygnal import EmitLoopError
 from PySide6.QtCore import QCoreApplication, QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider, QTableView
 
 from studio.distillation.folder import FILE
 from studio.engine.requests import OpenModel, Preview
-from studio.errors import DataError, EngineStoppedError, MemoryShortError
+from studio.errors import DataError, EngineStoppedError, MemoryShortError, StudioError
 from studio.evaluation.sensitivity import Scan
-from studio.gui.app import MainThread
+from studio.gui.app import BUG, MainThread, data_folder, report_bugs_to
 from studio.gui.commands import NO_MODEL
 from studio.gui.export_report import ExportReportDialog
 from studio.gui.main_window import NO_NETWORK
@@ -367,3 +369,28 @@ def test_the_accuracy_of_a_setting_is_predicted_at_once_and_replaced_when_measur
     session.edit_layers(["head"], "Quantize", quantize=QuantizeSettings())
     assert card.value.text() == "98.40 % → 97.60 %"
     assert (card.value.property("tone"), card.toolTip()) == ("", "")
+
+
+def test_an_error_that_nobody_caught_is_told_as_the_users_mistake_or_else_as_a_bug(window, session):
+    def missing(_text: str) -> None:
+        raise DataError("digits.npz: no such file or directory.")
+
+    session.notice.connect(missing)
+    with pytest.raises(EmitLoopError) as heard:
+        session.notice.emit("listen")
+    hook = report_bugs_to(window)
+    told = list[str]()
+    for error in (DataError("digits.npz: no such file or directory."), heard.value, ValueError("a bug")):
+        hook(type(error), error, None)
+        told.append(window.notice.message.text())
+    assert told == ["digits.npz: no such file or directory."] * 2 + [BUG]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder is found by XDG_DATA_HOME")
+def test_a_folder_for_preferences_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(
+        StudioError, match=r"file/compression-studio: the folder for your preferences .* cannot be made"
+    ):
+        data_folder()

@@ -10,6 +10,7 @@ from studio.distillation.settings import DistillOutcome, DistillSettings, Traini
 from studio.engine.requests import Distill
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import PruneSettings, QuantizeSettings
+from studio.session.jobs import JobState
 from studio.session.runs import KeptRuns, TrainedRun
 from studio.session.session import Session
 
@@ -100,6 +101,19 @@ def test_a_file_of_runs_that_is_damaged_is_passed_over_and_names_its_version(
     file.write_text(file.read_text()[:-20])
     opened.open_model(info.path)
     assert [variant.name for variant in opened.variants.all] == ["Original"]
+
+
+def test_a_run_that_cannot_be_kept_fails_with_the_reason_and_ends_its_worker(
+    opened: Session, engines: list[Any], tmp_path: Path
+):
+    (tmp_path / "studio" / "runs").touch()
+    notices = list[str]()
+    opened.notice.connect(notices.append)
+    distilled(opened, engines, outcome(tmp_path))
+    job = opened.jobs.all[-1]
+    told = f"{tmp_path / 'studio' / 'runs'}: the folder cannot be made: File exists."
+    assert (job.state, job.error, engines[-1].closed) == (JobState.FAILED, told, True)
+    assert notices == [f"{job.title} failed: {told}"]
 
 
 def test_losses_that_are_no_numbers_survive_the_file(info: Any, tmp_path: Path):

@@ -415,6 +415,21 @@ def test_a_project_that_cannot_be_kept_is_told_and_the_edit_holds(opened: Sessio
     assert opened.project.settings("a").prune == HALF
 
 
+def test_preferences_that_cannot_be_kept_are_told_and_hold_until_the_end(opened: Session, info: Any, tmp_path: Path):
+    file = tmp_path / "studio" / "preferences.yaml"
+    file.unlink()
+    file.mkdir()
+    notices: list[str] = []
+    opened.notice.connect(notices.append)
+    opened.open_model(info.path, test="other.data.yaml")
+    assert notices == [f"{file}: cannot be written: Is a directory."]
+    assert opened.project is not None
+    assert opened.project.test is not None
+    assert opened.project.test.path == "other.data.yaml"
+    opened.set_theme("dark")
+    assert opened.preferences.theme == "dark"
+
+
 def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
     opened.edit_layers(["a"], "Prune", prune=HALF)
     opened.close()
