@@ -72,6 +72,12 @@ class EngineStoppedError(StudioError):
     """The engine's worker process ended in the middle of a call; it is started anew by the next one."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says, or its kind where it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A trailing hint such as `` Did you mean 'layer1.0.conv1'?``, or nothing when no valid name is close."""
     close = get_close_matches(name, list(valid), n=1, cutoff=0.5)

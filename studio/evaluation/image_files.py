@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from studio.errors import DataError
+from studio.errors import DataError, first_line
 from studio.evaluation.arrays import Array, Indices
 
 #: Endings that count as images; whatever else lies in a folder is left alone.
@@ -93,7 +93,7 @@ def read_image(path: Path, fit: Fit) -> Array:
     except MemoryError as error:
         raise DataError(f"{path}: does not fit into memory.") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise DataError(f"{path}: is damaged or no image: {_one_line(error)}.") from error
+        raise DataError(f"{path}: is damaged or no image: {first_line(error)}.") from error
     pixels = np.asarray(_fitted(path, plain.convert("L" if fit.channels == 1 else "RGB"), fit))
     pixels = pixels.reshape(fit.height, fit.width, fit.channels)
     return pixels[..., ::-1] if fit.bgr else pixels
@@ -110,7 +110,7 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception as error:  # as above
-        raise DataError(f"{path}: is damaged or no image: {_one_line(error)}.") from error
+        raise DataError(f"{path}: is damaged or no image: {first_line(error)}.") from error
 
 
 def _check_size(path: Path, image: Image.Image) -> None:
@@ -149,8 +149,3 @@ def _fitted(path: Path, image: Image.Image, fit: Fit) -> Image.Image:
             "choose a larger 'resize'."
         )
     return image if image.size == (wide, high) else image.crop((left, top, left + wide, top + high))
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error).splitlines()
-    return text[0] if text else type(error).__name__

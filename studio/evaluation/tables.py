@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from studio.errors import DataError, did_you_mean
+from studio.errors import DataError, did_you_mean, first_line
 from studio.evaluation.arrays import Array
 
 #: Endings of tables.
@@ -225,7 +225,7 @@ def _open_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[tuple[int, Sequ
         file = parquet.ParquetFile(path)
         names = tuple(file.schema_arrow.names)
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        raise DataError(f"{path}: is no Parquet file: {str(error).splitlines()[0]}.") from error
+        raise DataError(f"{path}: is no Parquet file: {first_line(error)}.") from error
     return names, enumerate(_parquet_rows(path, file), start=1)
 
 
@@ -235,4 +235,4 @@ def _parquet_rows(path: Path, file: Any) -> Iterator[Sequence[Any]]:
             columns: Iterable[list[Any]] = (column.to_pylist() for column in batch.columns)
             yield from zip(*columns, strict=True)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is damaged: {str(error).splitlines()[0]}.") from error
+        raise DataError(f"{path}: is damaged: {first_line(error)}.") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from studio.errors import DataError
+from studio.errors import DataError, first_line
 from studio.evaluation.arrays import Array
 from studio.evaluation.texts import characters_of, load_tokenizer
 
@@ -77,7 +77,7 @@ def token_rows(
     try:
         encoded = words.encode_batch([row if len(row) > 1 else row[0] for row in rows])
     except Exception as error:  # the package raises plain exceptions
-        raise DataError(f"{path}: cannot be cut into tokens by {tokenizer}: {str(error).splitlines()[0]}.") from error
+        raise DataError(f"{path}: cannot be cut into tokens by {tokenizer}: {first_line(error)}.") from error
     return _filled([one.ids for one in encoded], [one.type_ids for one in encoded], _filling(words), length)
 
 

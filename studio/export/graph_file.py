@@ -13,7 +13,7 @@ from torch import Tensor
 
 from studio.compression.compressed import CompressedModel
 from studio.compression.modules import chained
-from studio.errors import ExportError, ModelFileError
+from studio.errors import ExportError, ModelFileError, first_line
 from studio.evaluation.evaluate import Samples
 from studio.evaluation.result import Measurement
 from studio.evaluation.runtime import predict_of, session_of
@@ -112,7 +112,7 @@ def graph_content(graph: onnx.ModelProto) -> bytes:
     except (EncodeError, ValueError) as error:
         raise ExportError("The file would be larger than 2 GB, which one ONNX file cannot hold.") from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"The graph cannot be written: {str(error).strip().splitlines()[0]}.") from error
+        raise ExportError(f"The graph cannot be written: {first_line(error)}.") from error
     return content
 
 

@@ -16,7 +16,7 @@ from torch import fx
 
 import studio
 from studio.compression.modules import CompressedLinear
-from studio.errors import ExportError
+from studio.errors import ExportError, first_line
 from studio.export.onnx_biases import hide_zeros, restore_biases
 from studio.export.onnx_names import Names, Place, name_all, place_of
 from studio.export.onnx_nbits import write_product
@@ -130,7 +130,7 @@ def _reason(error: BaseException) -> str:
     """The first line of what an exception comes from."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().split("\n", 1)[0]
+    return first_line(error)
 
 
 @contextmanager

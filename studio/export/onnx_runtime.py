@@ -7,7 +7,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from studio.errors import ExportError
+from studio.errors import ExportError, first_line
 from studio.evaluation.predict import Predict
 
 _ERRORS_ONLY = 3
@@ -30,20 +30,16 @@ def runtime_predict(path: Path, inputs: Sequence[str], threads: int | None = Non
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:
-        raise ExportError(f"ONNX Runtime cannot open the exported file: {_first_line(error)}") from error
+        raise ExportError(f"ONNX Runtime cannot open the exported file: {first_line(error)}") from error
 
     def predict(values: tuple[Tensor, ...]) -> Tensor:
         feed = {name: value.numpy() for name, value in zip(inputs, values, strict=True)}
         try:
             return torch.from_numpy(session.run(None, feed)[0])
         except _REFUSALS as error:
-            raise ExportError(f"ONNX Runtime cannot run the exported file: {_first_line(error)}") from error
+            raise ExportError(f"ONNX Runtime cannot run the exported file: {first_line(error)}") from error
 
     return predict
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 #: What the runtime raises for a file that it does not take; its exceptions share no base of their own.

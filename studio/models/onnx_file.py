@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner, numpy_helper
 from torch import fx
 
-from studio.errors import ModelFileError, OperatorError
+from studio.errors import ModelFileError, OperatorError, first_line
 from studio.models.layer import TensorSpec
 from studio.models.onnx_activations import ACTIVATIONS
 from studio.models.onnx_attention import ATTENTION
@@ -90,7 +90,7 @@ def _parse(content: bytes, folder: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)  # after the inference, since it wants a shape for every output
         return model
     except _DAMAGED as error:
-        raise ModelFileError(f"The ONNX file is damaged or not an ONNX file: {_first_line(error)}") from error
+        raise ModelFileError(f"The ONNX file is damaged or not an ONNX file: {first_line(error)[:200]}") from error
 
 
 def check_external(model: onnx.ModelProto, folder: Path) -> None:
@@ -171,7 +171,7 @@ def _constant(tensor: onnx.TensorProto) -> torch.Tensor:
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
-        raise ModelFileError(f"The constant '{tensor.name}' is damaged: {_first_line(error)}") from error
+        raise ModelFileError(f"The constant '{tensor.name}' is damaged: {first_line(error)[:200]}") from error
     dtype = dtypes[tensor.data_type]
     # copied, for NumPy's array may be a view of the file, and four bits are widened to eight
     return torch.from_numpy(array.astype(str(dtype).removeprefix("torch.")))
@@ -189,7 +189,7 @@ def _translate(bench: Workbench, op: Operator) -> None:
     try:
         result = handler(bench, op)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise op.refuse(_first_line(error)) from error
+        raise op.refuse(first_line(error)[:200]) from error
     results = result if isinstance(result, tuple) else (result,)
     for name, value in zip_longest(op.outputs, results[: len(op.outputs)]):
         if value is not None:
@@ -228,7 +228,3 @@ def _sizes(kind: onnx.TypeProto.Tensor) -> tuple[int | None, ...]:
 
 def _identifier(name: str) -> str:
     return "".join(character if character.isalnum() else "_" for character in name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

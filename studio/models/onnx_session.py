@@ -9,7 +9,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, first_line
 
 _ERRORS_ONLY = 3
 
@@ -104,5 +104,4 @@ def _filled(values: Tensor, size: int) -> Tensor:
 
 def _reason(error: Exception) -> str:
     """The runtime's reason, without its code and the place in its own source."""
-    line = str(error).strip().split("\n", 1)[0]
-    return _CODE.sub("", line).rstrip(".")
+    return _CODE.sub("", first_line(error)).rstrip(".")

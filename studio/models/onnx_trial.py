@@ -13,7 +13,7 @@ import onnxruntime as ort
 import torch
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, first_line
 from studio.models.layer import TensorSpec
 from studio.models.model import DEFAULT_SIZE, random_inputs
 from studio.models.onnx_file import input_spec, output_spec
@@ -62,7 +62,7 @@ def try_runtime(graph: OnnxGraph) -> Trial:
         _check_sizes(check_graph(model))
         content = model.SerializeToString()
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, EncodeError, ValueError) as error:
-        raise ModelFileError(str(error).strip().split("\n")[0] or type(error).__name__) from error
+        raise ModelFileError(first_line(error)) from error
     session = OnnxSession(content, [value.name for value in model.graph.input])
     specs = tuple(input_spec(value) for value in model.graph.input)
     for spec in specs:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import fx
 
-from studio.errors import ModelFileError, OperatorError
+from studio.errors import ModelFileError, OperatorError, first_line
 from studio.models.checkpoint import read_checkpoint
 from studio.models.fold import fold_batch_norms
 from studio.models.huggingface import fingerprint_of, import_folder, is_folder, weight_files
@@ -242,5 +242,5 @@ def _run_once(path: Path, graph: fx.GraphModule, inputs: tuple[TensorSpec, ...])
             return layer_table(graph, example_inputs(graph, inputs, 1, size), names), size
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             failures.append(error)
-    reason = str(failures[0]).strip().split("\n")[0]  # others may only say that the size does not fit
+    reason = first_line(failures[0])  # others may only say that the size does not fit
     raise ModelFileError(f"{path.name}: the model does not run on random input: {reason}") from failures[0]

@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import TensorArgument
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, first_line
 from studio.models.layer import TensorSpec
 from studio.models.pt2_layers import ATTRIBUTES, BUILDERS, TRANSPOSED, arguments
 from studio.models.pt2_scan import scan
@@ -54,7 +54,7 @@ def import_pt2(content: bytes, _folder: Path) -> tuple[fx.GraphModule, tuple[Ten
     try:
         program = torch.export.load(io.BytesIO(clean))
     except Exception as error:  # the loader answers a damaged archive with whatever its parts raise
-        raise ModelFileError(f"The .pt2 archive is damaged: {str(error).strip().splitlines()[0][:200]}") from error
+        raise ModelFileError(f"The .pt2 archive is damaged: {first_line(error)[:200]}") from error
     inputs = specs(program, program.graph_signature.input_specs, "USER_INPUT")
     outputs = specs(program, program.graph_signature.output_specs, "USER_OUTPUT")
     return lift(program), inputs, outputs

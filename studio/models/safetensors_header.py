@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, first_line
 
 #: Types of the format that the studio knows, and the bytes of one value.
 ITEM_SIZES: Mapping[str, int] = {
@@ -66,7 +66,7 @@ def refusing_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError, OSError) as error:
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        reason = first_line(error)[:200]
         raise ModelFileError(f"the safetensors file {path.name} is damaged: {reason}") from error
 
 

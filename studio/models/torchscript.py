@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from torch._export.converter import TS2EPConverter
 
 from studio.errors import ModelFileError, TrustNeededError
-from studio.files import write_atomically
+from studio.files import make_folder, write_atomically
 from studio.models.pt2_file import lift
 
 _ENDINGS = (".pt", ".pth", ".ts", ".bin")
@@ -49,7 +49,7 @@ def refuse_untrusted(path: Path) -> None:
     raise TrustNeededError(
         f"{path.name} is a TorchScript program: opening it runs code that it holds. If you trust where it comes from, "
         "say so (--trust).",
-        hashlib.sha256(path.read_bytes()).hexdigest(),
+        hashlib.sha256(_content(path)).hexdigest(),
     )
 
 
@@ -65,8 +65,9 @@ def convert(path: Path, folder: Path, fingerprint: str | None, shapes: Sequence[
     Raises:
         TrustNeededError: the file holds other bytes than those that are trusted.
         ModelFileError: the program cannot be read or turned into a graph.
+        StudioError: the folder cannot be made.
     """
-    content = path.read_bytes()  # what is hashed is what is loaded
+    content = _content(path)  # what is hashed is what is loaded
     found = hashlib.sha256(content).hexdigest()
     if fingerprint not in (None, found):
         refuse_untrusted(path)
@@ -77,7 +78,7 @@ def convert(path: Path, folder: Path, fingerprint: str | None, shapes: Sequence[
             written = _archive(content, shapes)
         except ModelFileError as error:
             raise ModelFileError(f"{path.name}: {error}") from error
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_atomically(out, lambda temporary: _fill(temporary, written))
     return out
 
@@ -88,10 +89,17 @@ def check_conversion(path: Path, archive: Path) -> str:
     Raises:
         ModelFileError: the archive is another program's.
     """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256(_content(path)).hexdigest()
     if archive.stem.partition("-")[0] != found:
         raise ModelFileError(f"{path.name} has changed since it was trusted, or {archive.name} is not made of it.")
     return found
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 @torch.no_grad()
@@ -100,7 +108,7 @@ def _archive(content: bytes, shapes: Sequence[tuple[int, ...]]) -> bytes:
         try:
             program = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except Exception as error:  # the loader answers a damaged program with whatever its parts raise
-            raise ModelFileError(f"the TorchScript program is damaged: {_first_line(error)}") from error
+            raise ModelFileError(f"the TorchScript program is damaged: {_last_line(error)}") from error
         inputs = _inputs(program, shapes)
         try:
             graph = lift(TS2EPConverter(program, inputs).convert())
@@ -112,7 +120,7 @@ def _archive(content: bytes, shapes: Sequence[tuple[int, ...]]) -> bytes:
         except ModelFileError:
             raise
         except Exception as error:  # what the converter raises for what it does not know has no common base
-            raise ModelFileError(f"its program cannot be turned into a graph: {_first_line(error)}") from error
+            raise ModelFileError(f"its program cannot be turned into a graph: {_last_line(error)}") from error
     return file.getvalue()
 
 
@@ -141,7 +149,7 @@ def _inputs(program: torch.jit.ScriptModule, shapes: Sequence[tuple[int, ...]]) 
         try:
             program(*inputs)
         except Exception as error:
-            reason = _first_line(error)
+            reason = _last_line(error)
         else:
             return inputs
     tried = f": {reason}" if shapes else "; name the shape of one sample (--input-shape 3x32x32)"
@@ -184,7 +192,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200].strip()
 

@@ -243,6 +243,14 @@ def test_a_missing_weight_is_named_as_damage(forged):
     assert "damaged" in refused(forged(**{"data/weights/weight_0": None})[0])
 
 
+def test_damage_that_the_loader_has_no_words_for_is_named_by_the_kind_of_its_error(forged, monkeypatch):
+    def speechless(_file):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.export, "load", speechless)
+    assert "The .pt2 archive is damaged: AssertionError" in refused(forged()[0])
+
+
 @pytest.mark.parametrize("text", ["s0", "2*s0 + 1", "Max(1, s0)", "-s0//2", "Symbol('s0', positive=True)", "u3 <= 4"])
 def test_arithmetic_on_sizes_is_plain(text):
     assert is_plain_expression(text)

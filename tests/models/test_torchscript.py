@@ -36,6 +36,12 @@ def archive(program, tmp_path_factory):
     return convert(program, tmp_path_factory.mktemp("trusted"), None, ((3, 8, 8),))
 
 
+def test_a_program_that_cannot_be_read_is_told_by_its_name(tmp_path):
+    for path in (tmp_path / "missing.pt", tmp_path):
+        with pytest.raises(ModelFileError, match=rf"{path.name} cannot be read: (No such file|Is a directory)"):
+            convert(path, tmp_path / "trusted", None, ())
+
+
 def test_a_program_is_not_run_unless_it_is_trusted(program, monkeypatch):
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(TrustNeededError, match=r"net\.pt is a TorchScript program.*\(--trust\)") as caught:
