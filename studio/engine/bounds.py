@@ -16,6 +16,7 @@ from typing import Any
 
 from studio.engine.requests import CheckData, GuessData, OpenModel, Request, TrustProgram
 from studio.errors import DataError, ModelFileError, StudioError
+from studio.machine import machine_memory
 
 #: Bytes that the smallest file may take, and how many more for each of its bytes: a graph, its layers and one run.
 LEAST_MEMORY = 4 << 30
@@ -74,7 +75,7 @@ def bounds_of(request: Request[Any]) -> Bounds | None:
 
     A guess measures the model on the data too, which takes what it takes: it only may not take the whole machine.
     """
-    most = MOST_OF_MEMORY * _machine_memory()
+    most = MOST_OF_MEMORY * machine_memory()
     kind: type[StudioError] = ModelFileError
     if isinstance(request, OpenModel | TrustProgram):
         path = Path(request.path)
@@ -103,14 +104,6 @@ def _size_around(path: Path) -> int:
         return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
     except OSError:
         return 0  # whoever opens it says what is wrong
-
-
-def _machine_memory() -> float:
-    """Bytes of the machine's memory; as much as one likes where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return inf
 
 
 def own_memory(process: int) -> int | None:

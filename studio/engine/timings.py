@@ -14,6 +14,7 @@ from studio.progress import Progress, Report
 from studio.recipe.recipe import SETTABLE, Recipe, technique_of
 from studio.recipe.rounding import integer_layers
 from studio.recipe.settings import LayerSettings, Options
+from studio.search.times import ORIGINAL
 
 
 def written(compressed: CompressedModel) -> bytes:
@@ -65,9 +66,9 @@ def time_table(
     """
     layers: dict[str, dict[str, float]] = {layer.name: {} for layer in model.info.layers}
     rest: dict[str, float] = {}
-    for done, name in enumerate(("original", *choices)):
+    for done, name in enumerate((ORIGINAL, *choices)):
         report(Progress(done, len(choices) + 1, f"Timing layers: {name}"))
-        content = original if name == "original" else written(compressed(choices[name]))
+        content = original if name == ORIGINAL else written(compressed(choices[name]))
         found = run_stopwatch(model, [content], settings)
         taken, rest[name] = layer_times(model, content, found["kernels"][0], median_ms(found["laps"][0]))
         for layer, milliseconds in taken.items():

@@ -1,7 +1,6 @@
 """Reading stored arrays as data: nothing in a file is ever run, and sizes are checked before memory is taken."""
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from numpy.lib import format as npy
 from safetensors import SafetensorError, safe_open
 
 from studio.errors import DataError, did_you_mean
+from studio.machine import machine_memory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,7 +119,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ar
     size = int(dtype.itemsize) * int(np.prod(shape, dtype=object))
     if start + size != member.file_size:
         raise ValueError("the header and the stored size disagree")
-    if size > min(LARGEST_UNPACKED, MEMORY_SHARE * _memory()):
+    if size > min(LARGEST_UNPACKED, MEMORY_SHARE * machine_memory()):
         raise DataError(f"{path}: {member.filename} unpacks to {size:,} bytes; store it as .npy instead.")
     with archive.open(member) as stream:
         return np.asarray(npy.read_array(stream, allow_pickle=False))
@@ -132,14 +132,6 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[in
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(stream)
         return shape, dtype, stream.tell()
-
-
-def _memory() -> float:
-    """Bytes of the machine's memory; as much as one likes where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
 
 
 def _read_safetensors(path: Path, names: Sequence[str]) -> list[Array]:

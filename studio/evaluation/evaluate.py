@@ -140,10 +140,11 @@ def measure(
             original = reference.outputs(batch, inputs) if reference is not None else None
             tally.add(measured.outputs(batch, inputs), original, data.labels(batch))
             report(Progress(tally.count, total, "measuring"))
-        publish(tally.result())
-        if enough is not None and enough(tally.result()):
+        result = tally.result()
+        publish(result)
+        if enough is not None and enough(result):
             break
-    return tally.result()
+    return result
 
 
 class _Tally:

@@ -21,7 +21,7 @@ LONG = 120
 
 
 def test_bounds_grow_with_the_file_and_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bounds, "_machine_memory", lambda: 100 * 2**30)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 100 * 2**30)
     (tmp_path / "net.onnx").write_bytes(bytes(1000))
     (tmp_path / "net.onnx.data").write_bytes(bytes(3000))
     found = bounds_of(OpenModel(str(tmp_path / "net.onnx")))
@@ -29,7 +29,7 @@ def test_bounds_grow_with_the_file_and_what_lies_beside_it(tmp_path: Path, monke
 
 
 def test_no_file_may_take_the_whole_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bounds, "_machine_memory", lambda: 2 * 2**30)
+    monkeypatch.setattr(bounds, "machine_memory", lambda: 2 * 2**30)
     for request in (OpenModel("m"), TrustProgram("m", "kept"), CheckData("m", "d"), GuessData("m", "d")):
         found = bounds_of(request)
         assert found is not None
