@@ -251,7 +251,7 @@ def test_an_archive_that_unpacks_to_more_than_half_the_memory_is_refused_before_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = describe(tmp_path, {"x": np.zeros((20_000, 10, 10, 3), np.uint8)}, label=None)  # 6 MB in 6 kB
-    monkeypatch.setattr(arrays, "_memory", lambda: 10e6)
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 10e6)
 
     assert "x.npy unpacks to 6,000,000 bytes; store it as .npy instead" in refusal(path)
 
