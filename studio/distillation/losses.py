@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from studio.evaluation.metrics import IGNORED
+from studio.evaluation.metric_kinds import IGNORED
 
 
 def hinton_loss(student: Tensor, teacher: Tensor, labels: Tensor | None, *, beta: float, temperature: float) -> Tensor:

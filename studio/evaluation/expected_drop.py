@@ -15,11 +15,11 @@ class ExpectedDrop:
     all points (weighted by their samples, with no drop at no distortion), linear in between.
 
     Args:
-        points: of a scan.
+        points: of a scan; those whose drop is beyond all numbers tell nothing of the others.
     """
 
     def __init__(self, points: Iterable[ScanPoint]) -> None:
-        known = sorted((p.distortion, p.drop, p.samples, _half(p)) for p in points)
+        known = sorted((p.distortion, p.drop, p.samples, _half(p)) for p in points if np.isfinite(p.drop))
         rows = np.array([(0.0, 0.0, 1.0, 0.0), *known], dtype=float)
         self._distortions, drops, samples, halves = rows.T
         weights = np.maximum(samples, 1.0)

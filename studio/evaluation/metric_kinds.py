@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+#: Label of a token that does not count, as PyTorch's losses have it.
+IGNORED = -100
+
 
 @dataclass(frozen=True)
 class MetricKind:

@@ -10,15 +10,12 @@ from torch import Tensor
 
 from studio.errors import DataError
 from studio.evaluation.arrays import Rows
-from studio.evaluation.metric_kinds import METRIC_KINDS, MetricKind
+from studio.evaluation.metric_kinds import IGNORED, METRIC_KINDS, MetricKind
 from studio.evaluation.summaries import Mean, Ranking, Share, Summary
 
 #: ``score(output, wanted)`` gives float64 numbers for each sample, ``[batch]`` or ``[batch, numbers]``, as the
 #: metric's summary takes them.
 Score = Callable[[Tensor, Tensor], Tensor]
-
-#: Label of a token that does not count, as PyTorch's losses have it.
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,12 @@ def token_surprise(output: Tensor, label: Tensor) -> Tensor:
             f"{_times(output.shape[1:])}; it takes one label for each token, of which the last size is the vocabulary."
         )
     flat, wanted = output.flatten(0, -2).float(), label.flatten().long()
-    if int(wanted.max()) >= flat.shape[1]:
-        raise DataError(f"perplexity: there is a label {int(wanted.max())}, but the vocabulary has {flat.shape[1]}.")
+    strange = wanted[(wanted != IGNORED) & ((wanted < 0) | (wanted >= flat.shape[1]))]
+    if len(strange):
+        raise DataError(
+            f"perplexity: there is a label {int(strange[0])}, but the vocabulary has {flat.shape[1]}; "
+            f"tokens that do not count have {IGNORED}."
+        )
     lost = F.cross_entropy(flat, wanted, reduction="none", ignore_index=IGNORED).double()
     counted = (wanted != IGNORED).double()
     return torch.stack([part.reshape(len(label), -1).sum(1) for part in (lost, counted)], 1)

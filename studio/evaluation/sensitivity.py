@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from studio.errors import DataError
 from studio.evaluation.racing import RULE
@@ -35,6 +35,8 @@ class ScanPoint(Settings):
         distortion: ``Σ(y − ŷ)² / Σy²`` of the model's outputs against the original's; it tells settings apart whose
             drops are too small to be told apart on so few samples.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # a perplexity may be beyond all numbers
 
     layer: str
     method: str

@@ -9,6 +9,7 @@ import numpy as np
 
 from studio.errors import DataError, first_line
 from studio.evaluation.arrays import Array
+from studio.evaluation.metric_kinds import IGNORED
 from studio.evaluation.texts import characters_of, load_tokenizer
 
 #: Tokens of a sample where neither the description nor the model says how many, and rows are longer.
@@ -16,9 +17,6 @@ LONGEST = 128
 
 #: Names of the token that fills up, in the usual vocabularies.
 _FILLING = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
-
-#: Label of a token that does not count, as PyTorch's losses have it.
-_IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class TokenRows:
 
     def following(self) -> Array:
         """The token that comes next, int64; behind the last one a label that does not count."""
-        after = np.full(self.ids.shape, _IGNORED, np.int64)
-        after[:, :-1] = np.where(self.mask[:, 1:] > 0, self.ids[:, 1:], _IGNORED)
+        after = np.full(self.ids.shape, IGNORED, np.int64)
+        after[:, :-1] = np.where(self.mask[:, 1:] > 0, self.ids[:, 1:], IGNORED)
         return after
 
 

@@ -88,6 +88,8 @@ def test_labels_that_are_not_one_for_each_token_are_refused() -> None:
         METRICS["perplexity"].score(torch.zeros(2, 3, 7), torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(DataError, match="there is a label 9, but the vocabulary has 7"):
         METRICS["perplexity"].score(torch.zeros(1, 1, 7), torch.tensor([[9]]))
+    with pytest.raises(DataError, match=r"label -1.*that do not count have -100"):
+        METRICS["perplexity"].score(torch.zeros(1, 2, 7), torch.tensor([[3, -1]]))
 
 
 def test_agreement_of_texts_and_pixel_maps_counts_every_token_and_pixel() -> None:

@@ -1,6 +1,7 @@
 """Predictions from a scan against sums by hand."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -97,6 +98,13 @@ def test_drops_that_chance_has_put_in_the_wrong_order_are_pooled_by_their_distor
     curves = Curves(Scan(key="k", points=points))
     for ratio in (0.3, 0.5):  # of 128 samples each: their mean, with half of the root of 0.6² + 0.8²
         assert close(curves.predict(LAYERS, {"a": zeros(ratio)}, {}).whole, 1.5, 0.5)
+
+
+def test_a_drop_beyond_all_numbers_tells_nothing_of_other_layers():
+    beyond = {"drop": inf, "drop_low": -inf, "drop_high": inf, "distortion": 0.005}
+    broken = point("b", "prune", zeros(0.5), 0.5, 0.0).model_copy(update=beyond)
+    curves = Curves(Scan(key="k", points=(point("a", "prune", zeros(0.5), 1.0, 0.0), broken)))
+    assert close(curves.predict(LAYERS, {"a": zeros(0.5)}, {}).whole, 1.0, 0.0)
 
 
 def test_what_the_scan_does_not_know_is_named(curves: Curves):

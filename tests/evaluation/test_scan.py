@@ -1,6 +1,7 @@
 """Scanning layer by layer: the values of full evaluations, races, and scans that go on."""
 
 from dataclasses import replace
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,15 @@ def test_a_saved_scan_is_read_as_it_was(exact: Scan, tmp_path: Path):
     (tmp_path / "scan.json").write_text("{}")
     with pytest.raises(DataError, match="is no scan"):
         load_scan(tmp_path / "scan.json")
+
+
+def test_values_that_are_no_numbers_survive_the_file(exact: Scan, tmp_path: Path):
+    """A layer may be rounded so coarsely that the perplexity is beyond all numbers."""
+    broken = exact.points[0].model_copy(update={"value": inf, "drop": inf, "low": -inf, "drop_high": nan})
+    save_scan(Scan(key="k", points=(broken,)), tmp_path / "scan.json")
+    (found,) = load_scan(tmp_path / "scan.json").points
+    assert (found.value, found.drop, found.low) == (inf, inf, -inf)
+    assert isnan(found.drop_high)
 
 
 def test_layers_are_tried_from_the_last_one_and_what_they_cannot_take_has_its_reason(digits: Sample):
