@@ -26,6 +26,10 @@ class Lane(StrEnum):
     JOB = "job"
 
 
+class EngineBugError(Exception):
+    """A bug in an engine of another process: its own traceback, as text, is the message."""
+
+
 def unpublished(_value: object) -> None:
     """A `Publish` that nobody listens to."""
 

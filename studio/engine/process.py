@@ -34,10 +34,6 @@ LOOKING = 0.1
 ENGINE_ENDED = "The engine stopped unexpectedly (exit code {})."
 
 
-class EngineBugError(Exception):
-    """A bug in the engine: its own traceback, as text, is the message."""
-
-
 @dataclass
 class _Pending:
     """A call under way; `watched` while a file is parsed for it, `excess` once that has taken more than it may."""

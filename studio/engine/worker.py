@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from studio.engine.door import Lane
+from studio.engine.door import EngineBugError, Lane
 from studio.engine.priority import give_way, give_way_in
-from studio.engine.process import EngineBugError
 from studio.engine.requests import Distill, Request
 from studio.engine.workspace import Workspace
 from studio.errors import StudioError

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ from studio.recipe.settings import ChannelSettings, LayerSettings, PruneSettings
 from studio.resources import Sample
 from studio.search.outcome import FrontierPoint, SearchOutcome
 from studio.session.session import Session
+
+#: Milliseconds after which a test gives up waiting for what should have happened.
+LONG = 60_000
 
 SAMPLES = 1000
 #: Where distillations leave their weights.
@@ -341,6 +345,14 @@ def opened(session: Session) -> Session:
 def no_leftovers(qapp: QApplication) -> None:
     """Ends the widgets of the test before: they wait for an event loop that these tests never start."""
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+@pytest.fixture
+def qtbot(qtbot: QtBot) -> QtBot:
+    """Waits as long as it may take on a machine that has much else to do."""
+    qtbot.waitUntil = partial(qtbot.waitUntil, timeout=LONG)  # type: ignore[method-assign]
+    qtbot.waitSignal = partial(qtbot.waitSignal, timeout=LONG)  # type: ignore[method-assign]
+    return qtbot
 
 
 @pytest.fixture(scope="session")

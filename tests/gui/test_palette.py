@@ -48,7 +48,7 @@ def test_enter_runs_the_chosen_command(palette: CommandPalette, qtbot: QtBot):
     qtbot.keyClick(palette.search, Qt.Key.Key_Down)
     action = palette.found.currentItem().data(Qt.ItemDataRole.UserRole)
     assert action.text() == "Open &recipe"
-    with qtbot.waitSignal(action.triggered, timeout=1000):
+    with qtbot.waitSignal(action.triggered):
         qtbot.keyClick(palette.search, Qt.Key.Key_Return)
     assert not palette.isVisible()
 
