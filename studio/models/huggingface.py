@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from studio.errors import ModelFileError
+from studio.errors import ModelFileError, first_line
 from studio.models.layer import TensorSpec
 from studio.models.pt2_file import lift, specs
 
@@ -89,8 +89,7 @@ def import_folder(folder: Path) -> tuple[fx.GraphModule, tuple[TensorSpec, ...],
     except ModelFileError:
         raise
     except Exception as error:  # the library answers a damaged folder with whatever its parts raise
-        reason = str(error).strip().splitlines()
-        raise ModelFileError(f"{name} cannot be opened: {(reason or [type(error).__name__])[0][:200]}") from error
+        raise ModelFileError(f"{name} cannot be opened: {first_line(error)[:200]}") from error
 
 
 def _architecture(folder: Path) -> str:
