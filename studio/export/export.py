@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from studio.compression.compressed import CompressedModel
-from studio.errors import ExportError
 from studio.evaluation.evaluate import Samples, torch_predict
 from studio.evaluation.weight_error import WeightNorms
 from studio.export.graph_file import export_graph
@@ -11,9 +10,8 @@ from studio.export.onnx_file import write_onnx
 from studio.export.onnx_runtime import runtime_predict
 from studio.export.report import ExportReport
 from studio.export.size import measure_export_size
-from studio.export.target import check_target
+from studio.export.target import check_target, put_in_place
 from studio.export.verify import check, compare
-from studio.files import write_atomically
 from studio.progress import Progress, Report, silent
 from studio.recipe.cost import model_cost
 from studio.recipe.rounding import integer_layers, nbits_layers, rounded_layers
@@ -55,9 +53,8 @@ def export(
     report(Progress(0, None, "Measuring the uncompressed model"))
     before = measure_export_size(model)
     predicted = model_cost(model.info, compressed.recipe, compressed.factors, before).bytes
-    reports: list[ExportReport] = []
 
-    def write(path: Path) -> None:
+    def write(path: Path) -> ExportReport:
         report(Progress(0, None, f"Writing {out.name}"))
         write_onnx(compressed.graph, model.info, path, model.free_size, integer_layers(compressed.settings))
         after = path.stat().st_size
@@ -72,13 +69,9 @@ def export(
             report,
         )
         check(comparison, predicted, after, rounded=_rounds(compressed))
-        reports.append(comparison.reported(compressed, out, format, (before, predicted, after)))
+        return comparison.reported(compressed, out, format, (before, predicted, after))
 
-    try:
-        write_atomically(out, write)
-    except OSError as error:
-        raise ExportError(f"{out}: cannot be written: {error.strerror or error}.") from error
-    return reports[0]
+    return put_in_place(out, write)
 
 
 def _rounds(compressed: CompressedModel) -> bool:

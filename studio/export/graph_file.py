@@ -20,9 +20,8 @@ from studio.evaluation.runtime import predict_of, session_of
 from studio.evaluation.weight_error import WeightNorms, error_result, squared_difference, weight_error
 from studio.export.graph_edit import edited, graph_of, weight_parts
 from studio.export.report import ExportReport
-from studio.export.target import check_target
-from studio.export.verify import SIZE_TOLERANCE, Comparison, check, compare
-from studio.files import write_atomically
+from studio.export.target import check_target, put_in_place
+from studio.export.verify import Comparison, check, check_size, compare
 from studio.models.model import Model
 from studio.models.onnx_places import check_graph, find_places, graphs_in, tensor_of
 from studio.models.onnx_session import OnnxSession
@@ -79,9 +78,8 @@ def export_graph(
     report(Progress(0, None, f"Writing {out.name}"))
     content, before = graph_content(edited(compressed)), measure_graph_size(model)
     predicted = model_cost(model.info, compressed.recipe, compressed.factors, before).bytes
-    reports: list[ExportReport] = []
 
-    def write(path: Path) -> None:
+    def write(path: Path) -> ExportReport:
         path.write_bytes(content)
         after = path.stat().st_size
         if model.info.runtime:
@@ -89,15 +87,10 @@ def export_graph(
             check(found, predicted, after, rounded=_rounds(model))
         else:
             found = _read_again(compressed, path, norms, report)
-            if abs(predicted - after) > SIZE_TOLERANCE * after + _NESTING_SLACK:
-                raise ExportError(f"The file takes {after:,} bytes, but {predicted:,} were predicted; it was not kept.")
-        reports.append(found.reported(compressed, out, format, (before, predicted, after)))
+            check_size(predicted, after, _NESTING_SLACK)
+        return found.reported(compressed, out, format, (before, predicted, after))
 
-    try:
-        write_atomically(out, write)
-    except OSError as error:
-        raise ExportError(f"{out}: cannot be written: {error.strerror or error}.") from error
-    return reports[0]
+    return put_in_place(out, write)
 
 
 def graph_content(graph: onnx.ModelProto) -> bytes:

@@ -1,9 +1,12 @@
-"""Whether a file may be written at all: asked before any work is done, and torch-free so that it is asked at once."""
+"""The file of an export: whether it may be written, asked at once and so free of torch, and how it gets its place."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from studio.errors import ExportError, did_you_mean
+from studio.export.report import ExportReport
+from studio.files import write_atomically
 from studio.models.layer import ModelInfo
 
 #: What can be written: networks as ``onnx``, weights alone as ``safetensors``; as either, where settings are applied to
@@ -56,3 +59,21 @@ def check_target(out: Path, format: str, model: str) -> None:  # noqa: A002 (as 
         raise ExportError(f"{out}: the folder {folder} cannot be written to.")
     if out.exists() and Path(model).exists() and out.samefile(model):
         raise ExportError(f"{out}: is the original model itself; name another file.")
+
+
+def put_in_place(out: Path, write: Callable[[Path], ExportReport]) -> ExportReport:
+    """Puts a file in place once it is proven; whatever goes wrong, a file that is there already stays.
+
+    Args:
+        out: the file.
+        write: writes the file it is given, and proves it.
+
+    Raises:
+        ExportError: it cannot be written; as `write`.
+    """
+    reports: list[ExportReport] = []
+    try:
+        write_atomically(out, lambda path: reports.append(write(path)))
+    except OSError as error:
+        raise ExportError(f"{out}: cannot be written: {error.strerror or error}.") from error
+    return reports[0]

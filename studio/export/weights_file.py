@@ -16,9 +16,8 @@ from studio.compression.stored import IntegerWeight
 from studio.errors import ExportError
 from studio.evaluation.weight_error import WeightNorms, error_result, squared_difference, weight_error
 from studio.export.report import ExportReport
-from studio.export.target import check_target
-from studio.export.verify import SIZE_TOLERANCE
-from studio.files import write_atomically
+from studio.export.target import check_target, put_in_place
+from studio.export.verify import check_size
 from studio.models.mapped import DTYPE_NAMES, mapped_tensors
 from studio.models.model import Model, WeightFile
 from studio.models.packed import pack, unpacked
@@ -74,38 +73,30 @@ def export_weights(
     layers = tuple(replace(layer, held=None) for layer in model.info.layers)  # whatever graph the weights are of
     predicted = model_cost(replace(model.info, layers=layers), compressed.recipe, compressed.factors, before).bytes
     content = _content(compressed)
-    reports: list[ExportReport] = []
 
-    def write(path: Path) -> None:
+    def write(path: Path) -> ExportReport:
         report(Progress(0, None, f"Writing {out.name}"))
         _write(path, content)
         after = path.stat().st_size
         noise, largest, scale = _compare(compressed, path, report)
-        if abs(predicted - after) > SIZE_TOLERANCE * after + _HEADER_SLACK * len(content.tensors):
-            raise ExportError(f"The file takes {after:,} bytes, but {predicted:,} were predicted; it was not kept.")
+        check_size(predicted, after, _HEADER_SLACK * len(content.tensors))
         exported = error_result(noise, norms.total(), preview.total)
-        reports.append(
-            ExportReport(
-                out=str(out),
-                format="safetensors",
-                before=before,
-                predicted=predicted,
-                after=after,
-                max_error=largest,
-                output_scale=scale,
-                original=None,
-                preview=preview.metric,
-                exported=exported.metric,
-                verified=True,
-                factors=compressed.factors,
-            )
+        return ExportReport(
+            out=str(out),
+            format="safetensors",
+            before=before,
+            predicted=predicted,
+            after=after,
+            max_error=largest,
+            output_scale=scale,
+            original=None,
+            preview=preview.metric,
+            exported=exported.metric,
+            verified=True,
+            factors=compressed.factors,
         )
 
-    try:
-        write_atomically(out, write)
-    except OSError as error:
-        raise ExportError(f"{out}: cannot be written: {error.strerror or error}.") from error
-    return reports[0]
+    return put_in_place(out, write)
 
 
 def _file_of(model: Model) -> WeightFile:
