@@ -5,8 +5,6 @@ The header's metadata holds one JSON text under ``studio``::
     {"version": 1, "model": fingerprint, "layers": {name: {
         "settings": …, "factors": null or {"form": …, "ranks": …},
         "cut": null or {"outputs": [index …], "inputs": [index …]}}}}
-
-Files of before there were forms say ``"rank": number`` instead of factors.
 """
 
 import copy
@@ -43,14 +41,8 @@ class _StoredLayer(Settings):
     """What a compressed layer of the file was made with."""
 
     settings: LayerSettings
-    rank: int | None = None
     factors: Factorization | None = None
     cut: Cut | None = None
-
-    @property
-    def factorization(self) -> Factorization | None:
-        """How the layer is split."""
-        return self.factors if self.rank is None else Factorization("matrix", (self.rank,))
 
 
 class _Header(Settings):
@@ -84,7 +76,7 @@ def save_weights(compressed: CompressedModel, folder: Path) -> Path:
     """Writes all values of a compressed model to a file in `folder` that is named by their hash.
 
     Raises:
-        OSError: the folder cannot be written to.
+        CompressionError: the folder cannot be written to.
     """
     header = _Header(
         model=compressed.model.info.fingerprint,
@@ -98,7 +90,10 @@ def save_weights(compressed: CompressedModel, folder: Path) -> Path:
     tensors = {name: tensor.clone().contiguous() for name, tensor in compressed.graph.state_dict().items()}
     content = save(tensors, {"studio": text})
     path = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
-    write_atomically(path, lambda temporary: _fill(temporary, content))
+    try:
+        write_atomically(path, lambda temporary: _fill(temporary, content))
+    except OSError as error:
+        raise CompressionError(f"{folder}: the trained weights cannot be written: {error.strerror}.") from error
     return path
 
 
@@ -171,7 +166,7 @@ def _dense(layer: HasRows, compressed: CompressedLayer, cut: Cut | None) -> Iter
 def _restored_layer(layer: HasRows, stored: _StoredLayer, values: dict[str, Any]) -> CompressedLayer:
     """A layer built the plain way for its structure, then filled."""
     layer = layer if stored.cut is None else cut_layer(layer, stored.cut)
-    restored = build_layer(layer, stored.settings, plain_fit(layer), stored.factorization)
+    restored = build_layer(layer, stored.settings, plain_fit(layer), stored.factors)
     restored.load_state_dict(values)
     return restored
 

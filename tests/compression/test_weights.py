@@ -76,6 +76,12 @@ def test_a_truncated_file_is_named_in_one_line(model: Model, trained: Compressed
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(trained: CompressedModel, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CompressionError, match=r"file: the trained weights cannot be written: Not a directory"):
+        save_weights(trained, tmp_path / "file")
+
+
 def test_a_missing_file_is_named(model: Model, tmp_path: Path) -> None:
     with pytest.raises(CompressionError, match=r"none\.safetensors"):
         compress(model, Recipe(), weights=tmp_path / "none.safetensors")
