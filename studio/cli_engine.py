@@ -81,6 +81,8 @@ def source_of(
             f"note: the first {chosen.options.calibration_samples} samples of {data} calibrate and also measure; "
             "give --calibration to keep them apart."
         )
+    if fits and calibration is None and data is None:
+        say("note: without data the recipe is carried out by the weights alone; --calibration D fits it to data.")
     for path in dict.fromkeys((data, calibration)):
         if path is not None and not is_description(path):
             say(f"note: {ask(engine, GuessData(model, path, skeleton)).line}")

@@ -151,6 +151,15 @@ def test_export_without_data_is_verified_on_random_input(answer: Any, digits: Sa
     }
 
 
+def test_a_recipe_without_data_is_said_to_be_fitted_to_none(studio: Run, two_layers: Path, tmp_path: Path):
+    recipe = tmp_path / "r.recipe.yaml"
+    recipe.write_text("studio: 1\ndefault: {quantize: {weight_bits: 4}}\n", encoding="utf-8")
+    said = "note: without data the recipe is carried out by the weights alone; --calibration D fits it to data.\n"
+    assert studio("evaluate", two_layers, "--recipe", recipe)[2] == said
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "options: {data_aware: false}\n", encoding="utf-8")
+    assert studio("evaluate", two_layers, "--recipe", recipe)[2] == ""
+
+
 def bad_onnx(folder: Path, digits: Sample) -> Path:
     (folder / "text.onnx").write_text("I am no model.\n", encoding="utf-8")
     return folder / "text.onnx"
