@@ -107,7 +107,8 @@ class Session:
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
         self.variants = Variants()
-        self.trust = Trust(self, self._asker, folder / "trusted")
+        kept = folder / "trusted"
+        self.trust = Trust(self._asker, kept, lambda: self.preferences, self._prefer, self.open_model, self._fail)
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
 

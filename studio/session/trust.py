@@ -1,7 +1,7 @@
 """Programs that the user has trusted: remembered by content, opened by what they became, and taken back at will."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from psygnal import Signal
 
@@ -10,23 +10,16 @@ from studio.session.asking import Asker
 from studio.session.preferences import Preferences
 
 
-class _Opens(Protocol):
-    """What trust needs of a session."""
-
-    preferences: Preferences
-
-    def open_model(self, path: str, skeleton: str | None = None) -> None: ...
-    def _prefer(self, preferences: Preferences) -> None: ...
-    def _fail(self, error: BaseException) -> None: ...
-
-
 class Trust:
     """Turns trusted programs into archives and remembers for which of them the user consented.
 
     Args:
-        session: opens them and keeps the preferences.
         asker: of the interactive engine.
         folder: where the archives are kept.
+        preferences: what is preferred now, the consents among it.
+        prefer: keeps other preferences.
+        open_model: opens a program by the path of the archive that it became.
+        failed: told why a program could not be turned into one.
 
     Attributes:
         needed: emitted with the path and the fingerprint of a program that the user has not trusted yet.
@@ -34,14 +27,25 @@ class Trust:
 
     needed = Signal(str, str)
 
-    def __init__(self, session: _Opens, asker: Asker, folder: Path) -> None:
-        self._session = session
+    def __init__(
+        self,
+        asker: Asker,
+        folder: Path,
+        preferences: Callable[[], Preferences],
+        prefer: Callable[[Preferences], None],
+        open_model: Callable[[str, str], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self._asker = asker
         self._folder = folder
+        self._preferences = preferences
+        self._prefer = prefer
+        self._open_model = open_model
+        self._failed = failed
 
     def ask(self, path: str, fingerprint: str) -> None:
         """Opens a program that was trusted before; asks for consent otherwise."""
-        if fingerprint in self._session.preferences.trusted:
+        if fingerprint in self._preferences().trusted:
             self.give(path, fingerprint)
         else:
             self.needed.emit(path, fingerprint)
@@ -53,16 +57,13 @@ class Trust:
             path: the program.
             fingerprint: of the bytes that are trusted; others are not run.
         """
-        self._remember({**self._session.preferences.trusted, fingerprint: path})
-        self._asker.ask(
-            TrustProgram(path, str(self._folder), fingerprint),
-            lambda archive: self._session.open_model(path, archive),
-            self._session._fail,
-        )
+        self._remember({**self._preferences().trusted, fingerprint: path})
+        request = TrustProgram(path, str(self._folder), fingerprint)
+        self._asker.ask(request, lambda archive: self._open_model(path, archive), self._failed)
 
     def take_back(self) -> int:
         """Forgets every consent and what came of it; returns how many there were."""
-        trusted = self._session.preferences.trusted
+        trusted = self._preferences().trusted
         for fingerprint in trusted:
             for archive in self._folder.glob(f"{fingerprint}*.pt2"):
                 archive.unlink(missing_ok=True)
@@ -70,4 +71,4 @@ class Trust:
         return len(trusted)
 
     def _remember(self, trusted: dict[str, str]) -> None:
-        self._session._prefer(self._session.preferences.model_copy(update={"trusted": trusted}))
+        self._prefer(self._preferences().model_copy(update={"trusted": trusted}))
