@@ -107,8 +107,7 @@ class Session:
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
         self.variants = Variants()
-        kept = folder / "trusted"
-        self.trust = Trust(self._asker, kept, lambda: self.preferences, self._prefer, self.open_model, self._fail)
+        self.trust = Trust(self._asker, folder, lambda: self.preferences, self._prefer, self.open_model, self._fail)
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
 
@@ -147,8 +146,9 @@ class Session:
             self._checks.check(self.project, test, train)
 
     def _open(self, path: str, skeleton: str | None, then: Callable[[Project], None]) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
+        for earlier in (self._opening, self.trust.under_way):
+            if earlier is not None:
+                earlier.cancel()
         self.opening.emit(True)
 
         def opened(info: ModelInfo) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from studio.engine.door import Call
 from studio.engine.requests import TrustProgram
 from studio.session.asking import Asker
 from studio.session.preferences import Preferences
@@ -15,7 +16,7 @@ class Trust:
 
     Args:
         asker: of the interactive engine.
-        folder: where the archives are kept.
+        folder: of the session; archives are kept in ``trusted`` below it.
         preferences: what is preferred now, the consents among it.
         prefer: keeps other preferences.
         open_model: opens a program by the path of the archive that it became.
@@ -23,6 +24,7 @@ class Trust:
 
     Attributes:
         needed: emitted with the path and the fingerprint of a program that the user has not trusted yet.
+        under_way: the program that is run now, which is opened next unless this is cancelled.
     """
 
     needed = Signal(str, str)
@@ -37,11 +39,12 @@ class Trust:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._asker = asker
-        self._folder = folder
+        self._folder = folder / "trusted"
         self._preferences = preferences
         self._prefer = prefer
         self._open_model = open_model
         self._failed = failed
+        self.under_way: Call[str] | None = None
 
     def ask(self, path: str, fingerprint: str) -> None:
         """Opens a program that was trusted before; asks for consent otherwise."""
@@ -59,7 +62,7 @@ class Trust:
         """
         self._remember({**self._preferences().trusted, fingerprint: path})
         request = TrustProgram(path, str(self._folder), fingerprint)
-        self._asker.ask(request, lambda archive: self._open_model(path, archive), self._failed)
+        self.under_way = self._asker.ask(request, lambda archive: self._open_model(path, archive), self._failed)
 
     def take_back(self) -> int:
         """Forgets every consent and what came of it; returns how many there were."""

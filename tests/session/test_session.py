@@ -491,7 +491,9 @@ def test_a_program_runs_after_consent_which_is_remembered_and_taken_back(
     archive = tmp_path / "studio" / "trusted" / f"{'f' * 64}.pt2"
     archive.parent.mkdir(parents=True)
     archive.touch()
-    runs[0].answer(str(archive))
+    runs[0].answer(str(archive))  # of what was opened before
+    assert engines[0].of(OpenModel) == []
+    runs[1].answer(str(archive))
     assert engines[0].of(OpenModel)[-1].request == OpenModel("net.pt", str(archive))
     assert session.trust.take_back() == 1
     assert not archive.exists()
