@@ -136,9 +136,9 @@ def why_not(rung: Rung, on: Footing) -> str:
     """The reason why a rung would bring nothing; empty where it applies."""
     if not on.changed:
         return NOT_COMPRESSED
-    lack = on.info.lacks.get("train" if rung.trains else "fit" if rung is not LEAVE else "measure", "")
+    lack = _lack(on.info, "train" if rung.trains else "fit" if rung is not LEAVE else "measure")
     if lack:
-        return f"{lack[:1].upper()}{lack[1:].rstrip('.')}."
+        return lack
     if rung.trains:
         return "" if on.trains else NO_TRAINING_DATA
     if on.trained:
@@ -152,6 +152,12 @@ def why_not(rung: Rung, on: Footing) -> str:
     if rung is NORMS and not _may_have_norms(on.info.layers):
         return NO_NORM
     return NONE_WITH_BIAS if rung is BIASES and not any(layer.has_bias for layer in on.changed) else ""
+
+
+def _lack(info: ModelInfo, ability: str) -> str:
+    """Why a model has none of an ability, a sentence; empty where it has it."""
+    lack = info.lacks.get(ability, "")
+    return f"{lack[:1].upper()}{lack[1:].rstrip('.')}." if lack else ""
 
 
 def _may_have_norms(layers: Iterable[Layer]) -> bool:
@@ -199,6 +205,8 @@ def advice(on: Footing, drops: Mapping[str, Measurement], present: Measurement |
     """
     if not on.changed:
         return Advice(None, NOT_COMPRESSED)
+    if lack := _lack(on.info, "measure"):  # how far weights are off is no drop
+        return Advice(None, lack)
     if present is None:
         return Advice(None, "The present state is not measured yet.")
     if present.low <= 0:

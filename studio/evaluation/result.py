@@ -72,7 +72,7 @@ def drop_of(result: Result) -> Measurement:
     if result.drop is not None:
         return result.drop
     metric = result.metric
-    return Measurement("drop", 100 - metric.value, 100 - metric.high, 100 - metric.low, metric.samples)
+    return Measurement(metric.name, 100 - metric.value, 100 - metric.high, 100 - metric.low, metric.samples)
 
 
 def distortion_of(result: Result) -> float:

@@ -166,6 +166,8 @@ class Ladder:
         if standing(on) is rung:
             return self._of(project, _fitted(project, project.recipe.options.fit))
         if not rung.trains:
+            if not on.fits:
+                return None  # all of them come to the first rung, which stands
             return self._of(project, Choice(carried_out(project.recipe, rung)))
         trained = (old for old in reversed(self._measured) if old.choice.weights is not None)
         return next((old for old in trained if _same_layers(old.choice.recipe, project.recipe)), None)

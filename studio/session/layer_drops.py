@@ -6,7 +6,7 @@ from psygnal import Signal
 
 from studio.engine.door import Call, Lane
 from studio.engine.requests import Preview
-from studio.evaluation.result import Measurement, Result
+from studio.evaluation.result import Measurement, Result, drop_of
 from studio.session.asking import Asker
 from studio.session.project import Project
 
@@ -28,7 +28,7 @@ class LayerDrops:
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._known: dict[_Key, Measurement | None] = {}
+        self._known: dict[_Key, Measurement] = {}
         self._measured: set[str] = set()
         self._call: Call[Result] | None = None
 
@@ -62,7 +62,7 @@ class LayerDrops:
         name, key = next(iter(missing.items()))
         rest = {other: its for other, its in missing.items() if other != name}
 
-        def know(drop: Measurement | None) -> None:
+        def know(drop: Measurement) -> None:
             self._known[key] = drop
             self._measured.add(name)
             self.changed.emit(name)
@@ -74,7 +74,7 @@ class LayerDrops:
                 project.test.path if project.test else None,
                 samples=SAMPLES,
             ),
-            lambda result: know(result.drop),
+            lambda result: know(drop_of(result)),
             lambda _error: None,  # the preview of the whole recipe has said what is wrong
             lane=Lane.MEASURE,
         )

@@ -19,6 +19,7 @@ from studio.evaluation.ladder import (
     REFIT,
     RUNGS,
     TRAINED,
+    Advice,
     Footing,
     advice,
     carried_out,
@@ -156,3 +157,8 @@ def test_where_training_is_impossible_the_reason_is_told():
     told = advice(footing(PRUNED, trains=False), {"refit": drop(3.0)}, drop(3.0))
     assert told.rung is None
     assert NO_TRAINING_DATA in told.why
+
+
+def test_how_far_weights_are_off_is_taken_for_no_drop():
+    alone = {"measure": "the file holds weights alone"}
+    assert advice(footing(PRUNED, lacks=alone), {}, drop(32.0)) == Advice(None, "The file holds weights alone.")

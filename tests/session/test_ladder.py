@@ -1,7 +1,6 @@
 """The ladder of a session: what the preview measures is told by rung, with what it took."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from studio.distillation.settings import DistillOutcome, DistillSettings, TrainingPoint
 from studio.engine.requests import Distill
 from studio.evaluation.ladder import BIASES, DISTIL, LEAVE, NORMS, REFIT
+from studio.evaluation.result import Result
 from studio.recipe.settings import PruneSettings
 from studio.session.ladder import Ladder, RungState
 from studio.session.session import Session
@@ -142,11 +142,15 @@ def test_another_model_has_a_ladder_of_its_own(
     assert all(state.metric is None for state in states(ladder, session).values())
 
 
-def test_without_data_only_what_needs_none_applies(session: Session, info: Any, tmp_path: Path):
+def test_without_data_only_what_needs_none_applies(
+    session: Session, engines: list[Any], info: Any, result: Callable[..., Result]
+):
     session.open_model(info.path)
     session.edit_layers(["a"], "Prune", prune=HALF)
+    engines[0].previews[-1].answer(result(80.0))
     told = states(session.ladder, session)
     assert [key for key, state in told.items() if not state.barred] == ["leave"]
+    assert [key for key, state in told.items() if state.metric is not None] == ["leave"]
     assert {rung.key for rung in (NORMS, BIASES, REFIT) if "no data" in told[rung.key].barred} == {
         "norms",
         "biases",

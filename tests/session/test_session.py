@@ -12,7 +12,7 @@ from studio.distillation.settings import DistillOutcome, DistillSettings, Traini
 from studio.engine.door import Lane
 from studio.engine.requests import Distill, OpenModel, TrustProgram, ViewSpectrum, ViewWeights
 from studio.errors import EngineStoppedError, ModelFileError, StudioError, TrustNeededError
-from studio.evaluation.result import Result
+from studio.evaluation.result import Measurement, Result
 from studio.models.layer import ABILITIES, ModelInfo
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 from studio.session.jobs import JobState
@@ -178,6 +178,18 @@ def test_each_changed_layer_is_measured_alone_once_the_preview_has_settled(
     assert drop.value == pytest.approx(2.0)
     assert opened.drops.of(opened.project, "b") is None
     assert list(engines[0].previews[-1].request.source.recipe.layers) == ["b"]
+
+
+def test_without_labels_a_layers_own_drop_is_what_is_missing_from_full_agreement(
+    session: Session, engines: list[Any], info: Any
+):
+    session.open_model(info.path)
+    assert session.project is not None
+    session.edit_layers(["a"], "Prune", prune=HALF)
+    agreed = Result(Measurement("agreement", 97.0, 96.0, 98.0, 100), None, None, 100, labelled=False)
+    engines[0].previews[-1].answer(agreed)
+    engines[0].previews[-1].answer(agreed)
+    assert session.drops.of(session.project, "a") == Measurement("agreement", 3.0, 2.0, 4.0, 100)
 
 
 def test_a_layers_own_drop_is_measured_anew_when_it_is_carried_out_in_another_way(
