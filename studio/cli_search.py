@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from math import ceil
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +15,10 @@ from studio.engine.requests import Search
 from studio.errors import RecipeError, did_you_mean
 from studio.models.layer import Layer
 from studio.recipe.files import save_recipe
+from studio.search.as_good import as_good
 from studio.search.outcome import FrontierPoint, SearchOutcome
 from studio.search.reasons import reasons
-from studio.search.target import KINDS, Target, parse_target
+from studio.search.target import KINDS, LATENCY, Target, parse_target
 
 SAMPLES = 2048
 SCAN_SAMPLES = 1024
@@ -69,6 +71,7 @@ def search(
         "original_ms": found.original_ms,
         "late": found.late,
         "decided_by": found.decided_by,
+        "smaller": None if (smaller := as_good(found, wanted)) is None else _plain(smaller),
         "uniform": None if found.uniform is None else _plain(found.uniform),
         "frontier": [_plain(point) for point in found.frontier],
         "seconds": found.seconds,
@@ -146,6 +149,20 @@ def _print_offer(found: SearchOutcome, path: str, target: Target) -> None:
         out.print(f"best with all layers alike: {uniform.label}, {uniform.bytes:,} bytes, {verdict}")
     for line in reasons(found, target):
         out.print(line)
+    smaller = as_good(found, target)
+    if smaller is not None and smaller.drop is not None:
+        out.print(smaller_text(smaller, target))
+
+
+def smaller_text(smaller: FrontierPoint, target: Target) -> str:
+    """What a recipe saves that the samples cannot tell from the best, and how to ask for that much."""
+    name = f"all layers: {smaller.label}" if smaller.kind == "uniform" else smaller.label
+    drop = "" if smaller.drop is None else f", drop {figure(smaller.drop.name, smaller.drop.value)}"
+    limit = ceil(10_000 * smaller.spent) / 10_000
+    asking = "" if target.kind == LATENCY else f"; --target {target.kind}={limit:g} asks for that much"
+    return (
+        f"as good and smaller: {name}, {smaller.bytes:,} bytes{drop}, within the 95 % interval of the best one's{asking}"
+    )
 
 
 def _print_time(found: SearchOutcome) -> None:

@@ -25,8 +25,9 @@ from studio.errors import StudioError
 from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, metric_of, point_text
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import label, placeholder, set_tone
-from studio.gui.text import in_points, metric_name
+from studio.gui.text import bytes_text, in_points, metric_name
 from studio.gui.theme import Theme
+from studio.search.as_good import as_good
 from studio.search.outcome import FrontierPoint
 from studio.search.reasons import reasons
 from studio.search.target import DROP, LATENCY, Target
@@ -44,6 +45,13 @@ _TIMED = "Layers are timed at their full width: a search for a time leaves chann
 
 #: Share of the original's milliseconds to begin with.
 _SHARE = 0.6
+
+#: What is offered beside the best, and why nobody need fear it.
+_SMALLER = "As good and smaller"
+_WHY_SMALLER = (
+    "The smallest recipe whose drop lies within the 95 % interval of the best one's: these samples do not tell them "
+    "apart. The best one is nearer to the original's outputs."
+)
 
 _EMPTY = "Recipes are listed here as they are found."
 
@@ -95,6 +103,7 @@ class SearchDialog(QDialog):
         start, cancel: begin a search, end it.
         found: every point in words; the chosen one has a ring in the plot.
         apply: takes the chosen point's recipe.
+        smaller: takes the smallest recipe that is as good as the best; there only where one is.
     """
 
     def __init__(self, session: Session, theme: Theme, parent: QWidget | None = None) -> None:
@@ -116,6 +125,9 @@ class SearchDialog(QDialog):
         self.cancel = QPushButton("Cancel")
         self.apply = QPushButton("Take this recipe")
         self.apply.setProperty("role", "primary")
+        self.smaller = QPushButton()
+        self.smaller.setToolTip(_WHY_SMALLER)
+        self.smaller.setVisible(False)
         self._held = label("", "detail", wrap=True)
         self._reasons = label("", "detail", wrap=True)
         self._state = label("", "detail", wrap=True)
@@ -136,6 +148,7 @@ class SearchDialog(QDialog):
         self.start.clicked.connect(self._search)
         self.cancel.clicked.connect(self._stop)
         self.apply.clicked.connect(self._apply)
+        self.smaller.clicked.connect(self._apply_smaller)
         self.found.currentItemChanged.connect(lambda *_: self._draw())
         self.found.itemActivated.connect(self._apply)
         session.changed.connect(self._follow)
@@ -166,6 +179,7 @@ class SearchDialog(QDialog):
         results.addWidget(self.found, 1)
         taking = QHBoxLayout()
         taking.addWidget(self.plot.legend, 1)
+        taking.addWidget(self.smaller)
         taking.addWidget(self.apply)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 16, 16, 16)
@@ -220,6 +234,17 @@ class SearchDialog(QDialog):
             self._session.searches.apply(self.chosen)
             self._say("Taken, as one step that undo takes back.", "good")
 
+    def _apply_smaller(self) -> None:
+        point = self._smaller()
+        if point is not None:
+            self.choose(point)
+            self._apply()
+
+    def _smaller(self) -> FrontierPoint | None:
+        """The smallest recipe that is as good as the best, once there is a best."""
+        searches = self._session.searches
+        return None if searches.outcome is None else as_good(searches.outcome, searches.target)
+
     def _follow(self, _change: Change) -> None:
         self._show_job()
 
@@ -233,9 +258,14 @@ class SearchDialog(QDialog):
         self.found.blockSignals(True)
         self.found.clear()
         done = searches.outcome
+        marks = {} if done is None else {done.best.key: "Best"}
+        if (smaller := self._smaller()) is not None:
+            marks[smaller.key] = _SMALLER
+            self.smaller.setText(f"Take the smaller one: {bytes_text(smaller.bytes)}")
+        self.smaller.setVisible(smaller is not None)
         for point in told(searches.points, None if done is None else done.best):
-            best = done is not None and point.key == done.best.key
-            self.found.addItem(_item(point, metric_of(searches.points), _kind(self._session), best))
+            mark = marks.get(point.key, "")
+            self.found.addItem(_item(point, metric_of(searches.points), _kind(self._session), mark))
         self.found.blockSignals(False)
         wanted = before or (done.best if done is not None else None)
         if done is not None and (before is None or not before.is_measured):
@@ -339,14 +369,14 @@ def _tone(job: Job) -> str:
     return {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "")
 
 
-def _item(point: FrontierPoint, metric: str, kind: str, best: bool) -> QListWidgetItem:
-    """A line of the list: the best one is bold and says so, what is only expected is slanted."""
-    item = QListWidgetItem(f"{'Best:  ' if best else ''}{point_text(point, metric, kind)}")
+def _item(point: FrontierPoint, metric: str, kind: str, mark: str) -> QListWidgetItem:
+    """A line of the list: those worth taking are bold and say so, what is only expected is slanted."""
+    item = QListWidgetItem(f"{mark}:  {point_text(point, metric, kind)}" if mark else point_text(point, metric, kind))
     item.setData(POINT_ROLE, point)
     item.setToolTip(item.text())
     font = QFont()
     font.setItalic(not point.is_measured)
-    font.setBold(best)
+    font.setBold(bool(mark))
     item.setFont(font)
     item.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
     return item

@@ -66,6 +66,19 @@ QLineEdit[role="search"] {
 }
 QLineEdit[role="search"]:focus { border-color: $accent; }
 
+QComboBox {
+    background: $raised; border: 1px solid $border; border-radius: 6px; padding: 3px 4px 3px 9px; color: $text;
+}
+QComboBox:hover, QComboBox:focus, QComboBox:on { border-color: $accent; }
+QComboBox:disabled { color: $muted; background: $window; }
+QComboBox::drop-down { border: none; width: 20px; }
+QComboBox::down-arrow { image: url("$arrow"); width: 14px; height: 14px; }
+QComboBox::down-arrow:disabled { image: url("$arrow_off"); }
+QComboBox QAbstractItemView {
+    background: $base; border: 1px solid $border; selection-background-color: $selection; selection-color: $text;
+}
+QComboBox QAbstractItemView::item:disabled { color: $muted; }
+
 QTableView {
     background: $base; border: 1px solid $border; border-radius: 6px; gridline-color: $border;
     selection-background-color: $selection; selection-color: $text; alternate-background-color: $window;
@@ -118,6 +131,11 @@ QScrollArea > QWidget > QWidget { background: transparent; }
 """)
 
 
-def stylesheet(colours: Mapping[str, str], check: Path) -> str:
-    """The style sheet in these colours, with the image of a check mark."""
-    return _SHEET.substitute(colours, check=check.as_posix())
+def stylesheet(colours: Mapping[str, str], images: Mapping[str, Path]) -> str:
+    """The style sheet in these colours.
+
+    Args:
+        colours: by name.
+        images: files of the marks: ``check``, and ``arrow`` and ``arrow_off`` of lists that can or cannot be opened.
+    """
+    return _SHEET.substitute({**colours} | {name: file.as_posix() for name, file in images.items()})

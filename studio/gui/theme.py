@@ -5,6 +5,7 @@ Contrast of text on its ground is at least 4.5:1 (WCAG 2.2 AA) in both schemes; 
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QPalette
@@ -125,10 +126,16 @@ class Theme(QObject):
         system_is_dark = hints.colorScheme() is Qt.ColorScheme.Dark
         dark = self._scheme is Scheme.DARK or (self._scheme is Scheme.SYSTEM and system_is_dark)
         self.colours = DARK if dark else LIGHT
-        check = resource(f"themes/check-{'dark' if dark else 'light'}.svg")
         self._application.setPalette(_palette(self.colours))
-        self._application.setStyleSheet(stylesheet(self.colours.as_dict(), check))
+        self._application.setStyleSheet(stylesheet(self.colours.as_dict(), _images(dark)))
         self.changed.emit()
+
+
+def _images(dark: bool) -> dict[str, Path]:
+    """The marks that the style sheet draws."""
+    scheme = "dark" if dark else "light"
+    files = {"check": "check", "arrow": "arrow", "arrow_off": "arrow-off"}
+    return {name: resource(f"themes/{file}-{scheme}.svg") for name, file in files.items()}
 
 
 def _palette(colours: Colours) -> QPalette:

@@ -244,3 +244,21 @@ def test_without_a_model_the_command_says_why(session, theme, qtbot):
     action = window.actions_table.by_name["search"]
     assert not action.isEnabled()
     assert "Open a model first." in action.toolTip()
+
+
+def test_a_smaller_recipe_that_is_as_good_is_marked_and_taken_with_one_click(dialog, with_files):
+    dialog.start.click()
+    assert not dialog.smaller.isVisibleTo(dialog)
+    searches = with_files.searches
+    best = searches.outcome.best
+    eight = Recipe(default=LayerSettings(quantize=QuantizeSettings(weight_bits=8)))
+    small = replace(best, recipe=eight, label="15.0 %", bytes=6000, spent=0.15, drop=replace(best.drop, value=0.7))
+    searches.outcome = replace(searches.outcome, frontier=(small, *searches.outcome.frontier))
+    searches._points[small.key] = small
+    searches.changed.emit()
+    assert dialog.found.item(0).text() == "As good and smaller:  6.0 kB   measured −0.70 ± 0.35 points"
+    assert dialog.smaller.text() == "Take the smaller one: 6.0 kB"
+    assert dialog.chosen == best  # it is offered, not chosen
+    dialog.smaller.click()
+    assert with_files.project.settings("head").quantize == QuantizeSettings(weight_bits=8)
+    assert with_files.project.history.undo_label == "Take the recipe found (15.0 %)"
