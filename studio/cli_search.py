@@ -160,9 +160,8 @@ def smaller_text(smaller: FrontierPoint, target: Target) -> str:
     drop = "" if smaller.drop is None else f", drop {figure(smaller.drop.name, smaller.drop.value)}"
     limit = ceil(10_000 * smaller.spent) / 10_000
     asking = "" if target.kind == LATENCY else f"; --target {target.kind}={limit:g} asks for that much"
-    return (
-        f"as good and smaller: {name}, {smaller.bytes:,} bytes{drop}, within the 95 % interval of the best one's{asking}"
-    )
+    within = "within the 95 % interval of the best one's"
+    return f"as good and smaller: {name}, {smaller.bytes:,} bytes{drop}, {within}{asking}"
 
 
 def _print_time(found: SearchOutcome) -> None:

@@ -117,7 +117,7 @@ class SearchDialog(QDialog):
         self.amount = QDoubleSpinBox()
         self.amount.setDecimals(1)
         self.amount.setAccessibleName("How much")
-        self.amount.setMinimumWidth(170)
+        self.amount.setMinimumSize(170, 26)
         self.channels = QCheckBox("Remove &channels too")
         self.channels.setChecked(True)
         self.start = QPushButton("Search")

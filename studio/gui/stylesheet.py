@@ -68,6 +68,7 @@ QLineEdit[role="search"]:focus { border-color: $accent; }
 
 QComboBox {
     background: $raised; border: 1px solid $border; border-radius: 6px; padding: 3px 4px 3px 9px; color: $text;
+    combobox-popup: 0;
 }
 QComboBox:hover, QComboBox:focus, QComboBox:on { border-color: $accent; }
 QComboBox:disabled { color: $muted; background: $window; }
@@ -75,8 +76,10 @@ QComboBox::drop-down { border: none; width: 20px; }
 QComboBox::down-arrow { image: url("$arrow"); width: 14px; height: 14px; }
 QComboBox::down-arrow:disabled { image: url("$arrow_off"); }
 QComboBox QAbstractItemView {
-    background: $base; border: 1px solid $border; selection-background-color: $selection; selection-color: $text;
+    background: $base; border: 1px solid $border; outline: 0; padding: 2px;
+    selection-background-color: $selection; selection-color: $text;
 }
+QComboBox QAbstractItemView::item { min-height: 22px; }
 QComboBox QAbstractItemView::item:disabled { color: $muted; }
 
 QTableView {

@@ -1,4 +1,6 @@
-"""A layer's weights, original against compressed: a histogram over the same bins and a line of statistics."""
+"""A layer's weights, original against compressed: a histogram over the same bins, and lines of figures."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -12,7 +14,12 @@ from studio.gui.theme import Colours, Theme
 
 
 class WeightsPanel(QWidget):
-    """Shows one `WeightView`."""
+    """Shows one `WeightView`.
+
+    Attributes:
+        change: how far a changed layer is from the original; not there where it is as it was.
+        statistics: what the weights are like.
+    """
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -20,8 +27,10 @@ class WeightsPanel(QWidget):
         self._logarithmic = QCheckBox("Log &counts")
         self._logarithmic.setToolTip("Draw the counts on a logarithmic scale, so that rare large weights show")
         self._logarithmic.toggled.connect(self._draw)
-        self._statistics = ElidedLabel(role="detail")
-        self._statistics.setAccessibleName("Statistics of the layer's weights")
+        self.change = ElidedLabel(role="detail")
+        self.change.setAccessibleName("How far the layer is from the original")
+        self.statistics = ElidedLabel(role="detail")
+        self.statistics.setAccessibleName("Statistics of the layer's weights")
         self._plot = Plot(theme, "Histogram of the layer's weights", bottom="", left="count")
         self._legend = label("")
         self.original = self._plot.line(stepMode="center", fillLevel=0)
@@ -35,7 +44,10 @@ class WeightsPanel(QWidget):
     def show_view(self, view: WeightView | None) -> None:
         """Shows `view`; None empties the panel until the answer is there."""
         self._view = view
-        self._statistics.setText("Loading the weights …" if view is None else statistics_text(view))
+        self.statistics.setText(*(("Loading the weights …", "") if view is None else statistics_text(view)))
+        if view is not None:
+            self.change.setText(*change_text(view))
+            self.change.setVisible(bool(self.change.text()))
         self._draw()
 
     def _lay_out(self) -> None:
@@ -47,7 +59,8 @@ class WeightsPanel(QWidget):
         layout.setContentsMargins(8, 8, 8, 0)
         layout.setSpacing(4)
         layout.addLayout(top)
-        layout.addWidget(self._statistics)
+        layout.addWidget(self.change)
+        layout.addWidget(self.statistics)
         layout.addWidget(self._plot.widget, 1)
 
     def _draw(self) -> None:
@@ -81,16 +94,27 @@ def _legend(colours: Colours) -> str:
     return "&nbsp;&nbsp; ".join(f'<span style="color: {colour}">■</span> {name}' for colour, name in names)
 
 
-def statistics_text(view: WeightView) -> str:
-    """Mean, spread, zeros and, for a changed layer, how far it is from the original."""
-    parts = []
+def change_text(view: WeightView) -> tuple[str, str]:
+    """How far a changed layer is from the original, and the same for narrow places; empty for any other."""
+    known, short = list[str](), list[str]()
     if view.sqnr_db is not None:
-        parts.append("SQNR ∞" if np.isinf(view.sqnr_db) else f"SQNR {view.sqnr_db:.1f} dB")
+        known.append("SQNR ∞" if np.isinf(view.sqnr_db) else f"SQNR {view.sqnr_db:.1f} dB")
+        short.append(known[0])
     if view.output_error is not None:
-        parts.append(f"output error {percent_text(view.output_error)}")
+        known.append(f"output error {percent_text(view.output_error)}")
+        short.append(f"error {percent_text(view.output_error)}")
     if view.model_error is not None:
-        parts.append(f"of the model about {percent_text(view.model_error)} (expected)")
-    if view.zeros > 0:
-        parts.append(f"{percent_text(view.zeros)} zeros")
-    parts += [f"mean {view.mean:.2g}", f"σ {view.std:.2g}", f"range {view.low:.2g} … {view.high:.2g}"]
+        known.append(f"model ≈ {percent_text(view.model_error)} (expected)")
+        short.append(f"model ≈ {percent_text(view.model_error)}")
+    return _line(known), _line(short)
+
+
+def statistics_text(view: WeightView) -> tuple[str, str]:
+    """Zeros, range, spread and mean of the weights, and what of it stands in narrow places."""
+    zeros = [f"{percent_text(view.zeros)} zeros"] if view.zeros > 0 else []
+    short = [*zeros, f"range {view.low:.2g} … {view.high:.2g}", f"σ {view.std:.2g}"]
+    return _line([*short, f"mean {view.mean:.2g}"]), _line(short)
+
+
+def _line(parts: Sequence[str]) -> str:
     return "  ·  ".join(parts).replace("-", "−")

@@ -10,7 +10,7 @@ from studio.gui.layer_panel import LayerPanel
 from studio.gui.plots import bar_length, log_count_ticks, log_counts, log_ticks
 from studio.gui.selection import Selection
 from studio.gui.spectrum_panel import rank_text
-from studio.gui.weights_panel import statistics_text
+from studio.gui.weights_panel import change_text, statistics_text
 from studio.recipe.settings import PruneSettings, QuantizeSettings, RankSettings
 from tests.gui import conftest
 from tests.gui.conftest import weight_view
@@ -131,11 +131,23 @@ def test_a_huge_layer_shows_its_leading_values_and_computes_all_on_demand(panel,
 
 
 def test_what_the_models_outputs_will_feel_is_told_as_an_expectation():
-    told = statistics_text(replace(weight_view(True), model_error=0.012))
-    assert told.startswith(
-        "SQNR 21.4 dB  ·  output error 8.3 %  ·  of the model about 1.2 % (expected)  ·  50.0 % zeros"
+    whole, narrow = change_text(replace(weight_view(True), model_error=0.012))
+    assert whole == "SQNR 21.4 dB  ·  output error 8.3 %  ·  model ≈ 1.2 % (expected)"
+    assert narrow == "SQNR 21.4 dB  ·  error 8.3 %  ·  model ≈ 1.2 %"
+    assert "expected" not in change_text(weight_view(True))[0]
+
+
+def test_figures_of_a_layer_stand_on_two_lines_and_of_an_unchanged_one_on_one(panel, opened):
+    weights = panel.weights
+    assert not weights.change.isVisible()
+    assert weights.statistics.text() == "range −0.6 … 0.6  ·  σ 0.2  ·  mean 0.001"
+    opened.edit_layers(["block1.conv1"], "Quantize", quantize=QuantizeSettings())
+    assert weights.change.isVisible()
+    assert weights.change.text() == "SQNR 21.4 dB  ·  output error 8.3 %"
+    assert statistics_text(weight_view(True)) == (
+        "50.0 % zeros  ·  range −0.6 … 0.6  ·  σ 0.2  ·  mean 0.001",
+        "50.0 % zeros  ·  range −0.6 … 0.6  ·  σ 0.2",
     )
-    assert "expected" not in statistics_text(weight_view(True))
 
 
 def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
