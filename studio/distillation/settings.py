@@ -198,7 +198,7 @@ class TrainingPoint:
         learning_rate: rate of the last step.
         value: the metric on the held-out samples, None between two measurements.
         seconds: since training began, pauses left out.
-        low, high: 95 % interval of `value`.
+        low, high: 95 % interval of `value`, of its difference from the original where that is measured too.
         parts: that the samples of a step pass in.
     """
 

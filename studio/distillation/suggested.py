@@ -1,4 +1,4 @@
-"""What a distillation is asked where nobody says: by how many samples there are, and by what the model answers."""
+"""What a distillation is asked where nobody says, and what of a model it cannot be asked."""
 
 import math
 
@@ -10,6 +10,9 @@ SUGGESTED = ("epochs", "batch_size", "temperature")
 
 #: Steps of a run, and of an epoch, that it takes to learn anything; fewer samples pass more often in smaller batches.
 _STEPS, _STEPS_PER_EPOCH = 550, 80
+
+#: Names of the settings that are for images alone.
+OF_IMAGES = ("flip", "crop")
 
 _BATCHES = (16, 128)
 _EPOCHS = (2, 20)
@@ -37,3 +40,8 @@ def suggested(given: DistillSettings, samples: int, info: ModelInfo) -> DistillS
     tokens = bool(info.outputs) and len(info.outputs[0].shape) == 3
     temperature = given.temperature if "temperature" in fields or not tokens else _TOKEN_TEMPERATURE
     return given.model_copy(update={"batch_size": batch, "epochs": epochs, "temperature": temperature})
+
+
+def why_no_images(info: ModelInfo) -> str:
+    """Why `OF_IMAGES` do not fit a model, empty where they do: images are ``[batch, channels, height, width]``."""
+    return "" if any(len(spec.shape) == 4 for spec in info.inputs) else "Only for images, and this model takes none."

@@ -26,6 +26,8 @@ _FEW_TICKS = 0.6
 _WAITING = "It is getting ready. Curves begin with the first step."
 _UNMEASURED = "Held-out samples are measured as it goes on; none is measured yet."
 
+_PAIRED = "Bars: 95 % interval of the difference from the original on the same samples; of agreement its own."
+
 
 class DistillCurves(QWidget):
     """Held-out metric with its 95 % interval, training loss and learning rate of one job over the steps."""
@@ -37,6 +39,7 @@ class DistillCurves(QWidget):
         self._pause.setSingleShot(True)
         self._pause.timeout.connect(self._show_waiting)
         self._value_plot = Plot(theme, "Held-out accuracy over the steps", bottom="", left="accuracy, %")
+        self._value_plot.widget.setToolTip(_PAIRED)
         self._loss_plot = Plot(theme, "Training loss over the steps", bottom="", left="loss")
         self._rate_plot = Plot(theme, "Learning rate over the steps", bottom="step", left="rate")
         self.interval = pg.ErrorBarItem(beam=0)

@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from studio.distillation.settings import DistillSettings
-from studio.distillation.suggested import SUGGESTED, suggested
+from studio.distillation.suggested import OF_IMAGES, SUGGESTED, suggested, why_no_images
 from studio.gui.editors import FieldEditor, add_row, make_editor
 from studio.gui.fields import field_specs
 from studio.models.layer import ModelInfo
@@ -62,6 +62,17 @@ class DistillForm(QScrollArea):
             if self._value(name) == old:
                 self._suggestion[name] = getattr(new, name)
                 self.editors[name].set_value(self._suggestion[name])
+
+    def fit(self, info: ModelInfo) -> None:
+        """Offers what fits a model alone; the rest is as if nobody had chosen it, and says why."""
+        reason = why_no_images(info)
+        for name in OF_IMAGES:
+            editor = self.editors[name]
+            editor.setEnabled(not reason)
+            for widget in (editor, *editor.findChildren(QWidget)):
+                widget.setToolTip(reason or editor.spec.help)
+            if reason:
+                editor.set_value(editor.spec.default)
 
     def lead_with(self, widget: QWidget) -> None:
         """Places `widget` above the fields; it scrolls with them."""

@@ -206,6 +206,8 @@ class DistillPanel(QWidget):
             self.student.renew()
             self._look_for_interrupted()
         project = self._session.project
+        if project is not None and "model" in change.kinds:
+            self.form.fit(project.info)
         if project is not None and project.train is not None:
             self.form.suggest(project.train.samples, project.info)
         self._show()

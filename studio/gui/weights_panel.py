@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from studio.analysis.views import Array, WeightView
@@ -12,13 +13,16 @@ from studio.gui.plots import Plot, brush, log_count_ticks, log_counts, pen
 from studio.gui.text import percent_text
 from studio.gui.theme import Colours, Theme
 
+#: Height in pixels from which there is room for two lines of figures.
+_ROOMY = 190
+
 
 class WeightsPanel(QWidget):
     """Shows one `WeightView`.
 
     Attributes:
         change: how far a changed layer is from the original; not there where it is as it was.
-        statistics: what the weights are like.
+        statistics: what the weights are like; in a low window it is told behind the change, which whole is a tooltip.
     """
 
     def __init__(self, theme: Theme) -> None:
@@ -44,11 +48,24 @@ class WeightsPanel(QWidget):
     def show_view(self, view: WeightView | None) -> None:
         """Shows `view`; None empties the panel until the answer is there."""
         self._view = view
-        self.statistics.setText(*(("Loading the weights …", "") if view is None else statistics_text(view)))
-        if view is not None:
-            self.change.setText(*change_text(view))
-            self.change.setVisible(bool(self.change.text()))
+        self._tell()
         self._draw()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Leaves the histogram its height: in a low window the figures share one line."""
+        super().resizeEvent(event)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._view is None:
+            self.statistics.setText("Loading the weights …")
+            return
+        (change, short), (whole, narrow) = change_text(self._view), statistics_text(self._view)
+        shared = bool(change) and self.height() < _ROOMY
+        self.change.setText(f"{change}  ·  {whole}" if shared else change, short)
+        self.change.setVisible(bool(change))
+        self.statistics.setText(whole, narrow)
+        self.statistics.setVisible(not shared)
 
     def _lay_out(self) -> None:
         top = QHBoxLayout()

@@ -150,6 +150,18 @@ def test_figures_of_a_layer_stand_on_two_lines_and_of_an_unchanged_one_on_one(pa
     )
 
 
+def test_in_a_low_window_both_lines_share_one_and_its_tooltip_has_all(panel, opened):
+    weights = panel.weights
+    opened.edit_layers(["block1.conv1"], "Quantize", quantize=QuantizeSettings())
+    weights.resize(200, 150)
+    assert not weights.statistics.isVisible()
+    assert weights.change.toolTip().endswith(
+        "output error 8.3 %  ·  50.0 % zeros  ·  range −0.6 … 0.6  ·  σ 0.2  ·  mean 0.001"
+    )
+    weights.resize(200, 250)
+    assert weights.statistics.isVisible()
+
+
 def test_an_empty_bin_has_no_height_on_the_logarithmic_scale():
     assert log_counts(np.array([0.0, 9.0, 99.0])) == pytest.approx([0.0, 1.0, 2.0])
     assert [text for _, text in log_count_ticks(450)[0]] == ["0", "1", "10", "100"]
