@@ -1,8 +1,9 @@
 """A card of the summary: a caption, a large value, a line of detail, and a bar while something is going on."""
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from studio.gui.labels import ElidedLabel
+from studio.gui.progress_bar import ProgressBar
 from studio.progress import Progress
 
 
@@ -16,10 +17,7 @@ class Card(QFrame):
         self.value = ElidedLabel(role="value")
         self.value.setAccessibleName(caption)
         self.detail = ElidedLabel(role="detail")
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.progress.setProperty("role", "thin")
-        self.progress.setAccessibleName(f"Progress of {caption}")
+        self.progress = ProgressBar(f"Progress of {caption}", thin=True)
         keep_room = self.progress.sizePolicy()
         keep_room.setRetainSizeWhenHidden(True)
         self.progress.setSizePolicy(keep_room)
@@ -42,8 +40,4 @@ class Card(QFrame):
     def show_progress(self, going_on: bool, progress: Progress | None) -> None:
         """Shows how far the work is, a bar without an end where nobody knows."""
         self.progress.setVisible(going_on)
-        if progress is not None and progress.total:
-            self.progress.setRange(0, progress.total)
-            self.progress.setValue(progress.done)
-        else:
-            self.progress.setRange(0, 0)
+        self.progress.show_progress(progress)

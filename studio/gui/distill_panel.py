@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from studio.distillation.settings import DistillSettings
@@ -155,6 +156,11 @@ class DistillPanel(QWidget):
         layout.addWidget(self.pages, 1)
         layout.addWidget(self._foot)
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """Catches up with what happened while it was out of sight."""
+        super().showEvent(event)
+        self._show()
+
     def show_variant(self, variant: Variant) -> None:
         """Shows how a variant was trained, unless a distillation is under way; the newest one for any other variant."""
         self._past = variant.run
@@ -231,6 +237,9 @@ class DistillPanel(QWidget):
         self.offer.show_run(self._interrupted)
 
     def _show(self) -> None:
+        """Shows what can be done and how far the training is; out of sight it waits until it is seen."""
+        if not self.isVisible():
+            return
         job = self._job
         active = job is not None and _is_active(job)
         reason = self._why_not(job, self.student.kind)

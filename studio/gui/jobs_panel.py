@@ -1,9 +1,11 @@
 """Background jobs: what runs, how far it is, and a button to cancel it."""
 
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from studio.gui.labels import ElidedLabel, label, set_tone
+from studio.gui.progress_bar import ProgressBar
 from studio.gui.text import duration_text
+from studio.progress import Progress
 from studio.session.jobs import Job, Jobs, JobState
 
 _STATES = {
@@ -16,6 +18,8 @@ _STATES = {
 }
 _TONES = {JobState.DONE: "good", JobState.FAILED: "bad"}
 
+_NOT_BEGUN = Progress(0, 1, "")
+
 
 class JobRow(QWidget):
     """One job."""
@@ -24,9 +28,7 @@ class JobRow(QWidget):
         super().__init__()
         self.job = job
         self._title = ElidedLabel(job.title)
-        self._bar = QProgressBar()
-        self._bar.setTextVisible(False)
-        self._bar.setAccessibleName(f"Progress of {job.title}")
+        self._bar = ProgressBar(f"Progress of {job.title}")
         self._bar.setFixedWidth(180)
         self._state = ElidedLabel(role="detail")
         self.cancel = QPushButton("Cancel")
@@ -55,9 +57,7 @@ class JobRow(QWidget):
         self.pause.setVisible(job.can_pause or job.can_resume or job.can_retry)
         go_on = "Go on where it was paused" if job.can_resume else "Stop this job so that it can go on later"
         self.pause.setToolTip(again if job.can_retry else go_on)
-        fraction = job.progress.fraction if job.progress else None
-        self._bar.setRange(0, 0 if fraction is None and job.is_running else 1000)
-        self._bar.setValue(round(1000 * (fraction or 0)))
+        self._bar.show_progress(job.progress if job.progress or job.is_running else _NOT_BEGUN)
         self._state.setText(job_text(job))
         set_tone(self._state, _TONES.get(job.state, ""))
 

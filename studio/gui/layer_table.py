@@ -1,6 +1,7 @@
 """The table of layers with its filters; the rows selected in it are the window's selection."""
 
 from PySide6.QtCore import (
+    QEvent,
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
@@ -9,7 +10,7 @@ from PySide6.QtCore import (
     QSortFilterProxyModel,
     Qt,
 )
-from PySide6.QtGui import QColor, QPainter
+from PySide6.QtGui import QColor, QPainter, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -119,6 +120,25 @@ class HeatDelegate(QStyledItemDelegate):
         super().paint(painter, option, index)
 
 
+class LayerView(QTableView):
+    """A table that Qt scrolls by moving its pixels.
+
+    It does so only where the ground is filled by the viewport itself; with the ground of a style sheet it paints
+    every cell anew. Whatever polishes the style takes that back.
+    """
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Fills its ground, once polished."""
+        super().showEvent(event)
+        self.viewport().setAutoFillBackground(True)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Fills its ground again in a new theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self.viewport().setAutoFillBackground(True)
+
+
 class LayerTable(QWidget):
     """Search box, kind filter and the table."""
 
@@ -138,7 +158,7 @@ class LayerTable(QWidget):
         self.kind = QComboBox()
         self.kind.setAccessibleName("Filter layers by kind")
         self.kind.setToolTip("Show only layers of one kind")
-        self.view = QTableView()
+        self.view = LayerView()
         self.view.setItemDelegateForColumn(model.column("Share"), ShareDelegate(theme, self.view))
         self.view.setItemDelegateForColumn(model.column("Alone"), HeatDelegate(theme, self.view))
         self._shown = label("", "detail")

@@ -53,9 +53,10 @@ class Plot(QObject):
         return self.item.plot(dynamicRangeLimit=None, **options)
 
     def title(self, axis: str, text: str) -> None:
-        """Names an axis."""
-        self._titles[axis] = text
-        self._paint_axis(axis, text)
+        """Names an axis; the same again costs nothing, for it is said at every edit."""
+        if self._titles.get(axis) != text:
+            self._titles[axis] = text
+            self._paint_axis(axis, text)
 
     def repaint(self) -> None:
         """Takes the theme's colours."""

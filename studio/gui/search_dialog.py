@@ -15,7 +15,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QListWidget,
     QListWidgetItem,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -25,6 +24,7 @@ from studio.errors import StudioError
 from studio.gui.frontier_plot import POINT_ROLE, FrontierPlot, metric_of, point_text
 from studio.gui.jobs_panel import job_text
 from studio.gui.labels import label, placeholder, set_tone
+from studio.gui.progress_bar import ProgressBar
 from studio.gui.text import bytes_text, in_points, metric_name
 from studio.gui.theme import Theme
 from studio.search.as_good import as_good
@@ -131,10 +131,7 @@ class SearchDialog(QDialog):
         self._held = label("", "detail", wrap=True)
         self._reasons = label("", "detail", wrap=True)
         self._state = label("", "detail", wrap=True)
-        self._bar = QProgressBar()
-        self._bar.setTextVisible(False)
-        self._bar.setProperty("role", "thin")
-        self._bar.setAccessibleName("Progress of the search")
+        self._bar = ProgressBar("Progress of the search", thin=True)
         self.plot = FrontierPlot(theme, self.choose)
         self.found = QListWidget()
         self.found.setAccessibleName("Recipes found")
@@ -295,10 +292,8 @@ class SearchDialog(QDialog):
         self.start.setToolTip(reason or "Search in the background; what a scan has found is not measured again")
         self.cancel.setVisible(active)
         self.cancel.setToolTip("Stop; what the scan has found stays")
-        fraction = job.progress.fraction if job is not None and job.progress is not None else None
         self._bar.setVisible(job is not None and job.is_running)
-        self._bar.setRange(0, 0 if fraction is None else 1000)
-        self._bar.setValue(round(1000 * (fraction or 0.0)))
+        self._bar.show_progress(job.progress if job is not None else None)
         self._held.setText(_held_text(project))
         timed = self._wish().kind == LATENCY
         self.channels.setEnabled(not timed)

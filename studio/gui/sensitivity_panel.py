@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from studio.errors import StudioError
@@ -120,6 +121,11 @@ class SensitivityPanel(QWidget):
         session.jobs.changed.connect(self._follow)
         self._show()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """Catches up with what happened while it was out of sight."""
+        super().showEvent(event)
+        self._show()
+
     def choose(self, point: ScanPoint) -> None:
         """Gives the layer a point's setting, as one step; its other methods stay."""
         project = self._session.project
@@ -202,6 +208,9 @@ class SensitivityPanel(QWidget):
             self._show_job()
 
     def _show(self) -> None:
+        """Shows the layer's scan and its settings of now; out of sight it waits until it is seen."""
+        if not self.isVisible():
+            return
         scan, layer = self._session.scans.scan, self._selection.current
         known = layer is not None and self._session.project is not None and scan is not None
         curves = curves_of(self._points(scan, layer)) if known and scan is not None and layer is not None else []

@@ -35,6 +35,7 @@ class SpectrumPanel(QWidget):
         self._spectrum: Spectrum | None = None
         self._rank: int | None = None
         self._saving = ""
+        self._placed: tuple[int | None, str] | None = None
         self._reason = ""
         self._summary = ElidedLabel(role="detail")
         self._summary.setAccessibleName("What the chosen rank keeps and saves")
@@ -91,7 +92,7 @@ class SpectrumPanel(QWidget):
             saving: what the rank saves, such as ``"−12.3 kB"``.
         """
         self._rank, self._saving = rank, saving
-        if self._spectrum is not None:
+        if self._spectrum is not None and (rank, saving) != self._placed:
             self._place(self._spectrum)
 
     def _lay_out(self) -> None:
@@ -159,6 +160,7 @@ class SpectrumPanel(QWidget):
         self._place(spectrum)
 
     def _place(self, spectrum: Spectrum) -> None:
+        self._placed = (self._rank, self._saving)
         full = spectrum.full_rank
         rank = full if self._rank is None else min(self._rank, full)
         if not self.rank_line.moving:
@@ -205,5 +207,6 @@ def _log_range(values: Array) -> tuple[float, float]:
 def _lean_inwards(line: pg.InfiniteLine, left: bool) -> None:
     """Puts a line's label on the side where the plot has room for it."""
     anchors = [(1, 0.5), (1, 0.5)] if left else [(0, 0.5), (0, 0.5)]
-    line.label.anchors = anchors
-    line.label.setAnchor(anchors[0])
+    if line.label.anchors != anchors:
+        line.label.anchors = anchors
+        line.label.setAnchor(anchors[0])

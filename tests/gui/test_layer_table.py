@@ -1,4 +1,6 @@
-from PySide6.QtCore import Qt
+import pytest
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtGui import QPaintEvent
 from PySide6.QtTest import QAbstractItemModelTester
 
 from studio.engine.requests import Preview
@@ -6,6 +8,7 @@ from studio.evaluation.sensitivity import Scan
 from studio.gui.layer_model import LayerModel
 from studio.gui.layer_table import LayerTable
 from studio.gui.selection import Selection
+from studio.gui.theme import Scheme
 from studio.recipe.settings import PruneSettings, QuantizeSettings
 from tests.gui.conftest import scan_points
 
@@ -69,6 +72,39 @@ def test_rows_and_the_windows_selection_follow_each_other(opened, theme, qtbot):
     selection.select(("head", "stem"))
     assert {index.row() for index in table.view.selectionModel().selectedRows()} == {0, 4}
     assert heard == [("head", "stem")]
+
+
+class Painted(QObject):
+    """Notes what of a widget is painted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heights: list[int] = []
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:
+        """Notes the height that a painting covers."""
+        if isinstance(event, QPaintEvent):
+            self.heights.append(event.rect().height())
+        return False
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["as opened", "after a change of theme"])
+def test_scrolling_paints_only_what_comes_into_sight(opened, theme, qtbot, again):
+    table = LayerTable(LayerModel(opened), Selection(), theme)
+    qtbot.addWidget(table)
+    table.resize(400, 240)
+    with qtbot.waitExposed(table):
+        table.show()
+    if again:
+        theme.choose(Scheme.DARK)
+    painted, bar = Painted(), table.view.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    table.view.viewport().repaint()
+    table.view.viewport().installEventFilter(painted)
+    bar.setValue(1)
+    qtbot.waitUntil(lambda: bool(painted.heights))
+    row = table.view.verticalHeader().defaultSectionSize()
+    assert max(painted.heights) <= row < table.view.viewport().height()
 
 
 def test_the_tooltip_gives_the_reason_for_what_cannot_be_done(opened, theme, qtbot):

@@ -126,6 +126,7 @@ def test_distilling_needs_a_compressed_layer_and_says_so(at_work, session):
 
 def test_a_distillation_draws_its_curves_and_can_be_cancelled(at_work, session, engine):
     session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    at_work.tabs.setCurrentWidget(at_work.distill)
     engine.hold = True
     panel = at_work.distill
     panel.form.editors["epochs"].set_value(3)
@@ -142,6 +143,7 @@ def test_a_distillation_draws_its_curves_and_can_be_cancelled(at_work, session, 
 
 def test_a_distillation_is_paused_and_resumed(at_work, session, engine):
     session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    at_work.tabs.setCurrentWidget(at_work.distill)
     engine.hold = True
     panel = at_work.distill
     assert panel.pause.isHidden()
@@ -164,6 +166,7 @@ def test_a_distillation_is_paused_and_resumed(at_work, session, engine):
 
 def test_what_ended_with_the_last_model_leaves_the_page_and_what_runs_on_says_whose_it_is(at_work, session, engine):
     session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    at_work.tabs.setCurrentWidget(at_work.distill)
     panel, jobs = at_work.distill, at_work.jobs
     panel.start.click()
     engine.hold = True
@@ -172,10 +175,12 @@ def test_what_ended_with_the_last_model_leaves_the_page_and_what_runs_on_says_wh
     assert (jobs.rows[done.id].cancel.isHidden(), jobs.rows[done.id].pause.isHidden()) == (True, True)
     session.open_model("/models/other.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
     assert list(jobs.rows) == [running.id]
+    at_work.tabs.setCurrentWidget(panel)
     assert panel._state.text().startswith("Distil digits.onnx  ·  ")
     session.jobs.cancel(running)
     session.open_model("/models/digits.onnx", test="digits_test.data.yaml", train="digits_train.data.yaml")
     assert (list(jobs.rows), jobs._empty.isHidden()) == ([], False)
+    at_work.tabs.setCurrentWidget(panel)
     assert (panel._state.text(), panel._hint.isHidden()) == ("", False)
 
 
@@ -225,6 +230,7 @@ def test_an_interrupted_distillation_is_discarded_for_good(at_work, session, eng
 
 def test_curves_show_the_interval_and_the_learning_rate(at_work, session, engine):
     session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    at_work.tabs.setCurrentWidget(at_work.distill)
     engine.hold = True
     curves = at_work.distill.curves
     at_work.distill.start.click()

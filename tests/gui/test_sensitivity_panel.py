@@ -21,6 +21,7 @@ def selection():
 def panel(with_files, selection, theme, qtbot):
     made = SensitivityPanel(with_files, selection, theme)
     qtbot.addWidget(made)
+    made.show()
     selection.select(("head",))
     return made
 
@@ -28,6 +29,7 @@ def panel(with_files, selection, theme, qtbot):
 def test_without_a_model_it_says_why_nothing_can_be_scanned(session, selection, theme, qtbot):
     panel = SensitivityPanel(session, selection, theme)
     qtbot.addWidget(panel)
+    panel.show()
     assert not panel.start.isEnabled()
     assert panel.start.toolTip() == "Open a model first."
 
@@ -66,6 +68,16 @@ def test_an_edit_moves_the_mark_and_leaves_the_curves_undrawn(panel, with_files,
     assert (mark.isVisible(), mark.value()) == (True, pytest.approx(2.6))
     drawn()
     assert not changed
+
+
+def test_what_happens_out_of_sight_is_shown_when_the_page_is_seen_again(panel, selection, drawn):
+    panel.start.click()
+    drawn()
+    panel.hide()
+    selection.select(("stem",))
+    assert [curve.method for curve in panel.curves] == ["quantize", "prune"]  # those of the layer before
+    panel.show()
+    assert [curve.method for curve in panel.curves] == ["quantize"]
 
 
 def test_a_click_on_a_point_chooses_its_setting_as_one_step(panel, with_files, drawn):
