@@ -14,6 +14,9 @@ from studio.session.session import Change, Session
 #: Endings of models and weights; everything else is taken for data.
 MODELS = (".onnx", ".pt2", ".safetensors", ".safetensors.index.json", ".pt", ".pth", ".th", ".bin")
 
+#: Endings of data, beside folders.
+DATA = (".yaml", ".npz", ".npy", ".safetensors", ".csv", ".tsv", ".parquet", ".txt")
+
 #: Of those the networks, which take the weights of another file by name.
 NETWORKS = (".onnx", ".pt2")
 
@@ -24,6 +27,8 @@ EITHER = ".safetensors"
 CONFIG = "config.json"
 
 WAITING = "{name} waits for the model that it is for: open one, or drop it here."
+
+NEITHER = f"{{name}} is neither a model ({', '.join(MODELS)}) nor data ({', '.join(DATA)}, a folder of images)."
 
 #: What is said of described data that were dropped, and what can be done instead, by what they are used for.
 TAKEN = {
@@ -84,17 +89,18 @@ class Arrivals:
 
     def take_data(self, path: str, role: str) -> None:
         """Takes data for the open model: described ones as they are, others after a look at what is guessed."""
-        project = self._session.project
-        if project is None:
+        project, name = self._session.project, Path(path).name
+        if project is None and not may_be_data(path):
+            self._notice.show_message(NEITHER.format(name=name), "bad")
+        elif project is None:
             self._waiting[role] = path
-            self._notice.show_message(WAITING.format(name=Path(path).name))
+            self._notice.show_message(WAITING.format(name=name))
         elif not is_description(path):
-            self._notice.show_message(f"Looking at {Path(path).name} …")
+            self._notice.show_message(f"Looking at {name} …")
             self._ask(path, lambda guess: self._open(guess, role))
-        elif role == "train":
-            self._session.set_data(train=path)
         else:
-            self._session.set_data(test=path)
+            self._notice.hide()  # what was wrong with other data is over
+            self._session.set_data(**{role: path})
 
     def _ask(self, path: str, then: Callable[[DataGuess], None]) -> None:
         project = self._session.project
@@ -137,6 +143,11 @@ def _with_network(models: Sequence[str]) -> tuple[str, str | None]:
 def is_model(path: str) -> bool:
     """Whether a path is a model's or weights' by its name."""
     return path.lower().endswith(MODELS) or (Path(path) / CONFIG).is_file()
+
+
+def may_be_data(path: str) -> bool:
+    """Whether a path may hold data by its name."""
+    return path.lower().endswith(DATA) or Path(path).is_dir()
 
 
 def dropped_paths(data: QMimeData) -> list[str]:

@@ -14,6 +14,9 @@ from studio.progress import Cancelled, Progress
 
 log = logging.getLogger(__name__)
 
+#: Tone of a notice that tells an error.
+BAD = "bad"
+
 Answer = TypeVar("Answer")
 Dispatch = Callable[[Callable[[], None]], None]
 

@@ -23,7 +23,7 @@ from studio.recipe.cost import ModelCost
 from studio.recipe.factorization import Factorization
 from studio.recipe.files import load_recipe, save_recipe
 from studio.resources import Sample
-from studio.session.asking import Asker, Deliveries, Dispatch, explain
+from studio.session.asking import BAD, Asker, Deliveries, Dispatch, explain
 from studio.session.autosave import Autosave, SavedProject
 from studio.session.costs import Costs
 from studio.session.data_checks import DataChecks
@@ -73,7 +73,7 @@ class Session:
     """
 
     changed = Signal(Change)
-    notice = Signal(str)
+    notice = Signal(str, str)  # what happened, and of an error its tone, bad
     opening = Signal(bool)
     network_missing = Signal(str)  # path of a checkpoint that is open without the network it belongs to
     weights_viewed = Signal(str, WeightView)
@@ -350,7 +350,7 @@ class Session:
 
     def _tell_failure(self, job: Job) -> None:
         if job.state is JobState.FAILED:
-            self.notice.emit(f"{job.title} failed: {job.error}")
+            self.notice.emit(f"{job.title} failed: {job.error}", BAD)
 
     def _exported(self, choice: Choice, report: Any) -> None:
         self.notice.emit(f"Exported and verified: {report.out}")
@@ -391,10 +391,10 @@ class Session:
     def _explain(self, error: BaseException) -> str:
         """`explain`, with a notice of its own when the interactive engine died."""
         if isinstance(error, EngineStoppedError):
-            self.notice.emit(ENGINE_STOPPED)
+            self.notice.emit(ENGINE_STOPPED, BAD)
             return ENGINE_STOPPED
         return explain(error)
 
     def _fail(self, error: BaseException) -> None:
         if (message := self._explain(error)) != ENGINE_STOPPED:
-            self.notice.emit(message)
+            self.notice.emit(message, BAD)

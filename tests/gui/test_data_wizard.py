@@ -240,3 +240,19 @@ def test_weights_dropped_with_their_network_are_opened_in_it(
 
     (asked,) = [request for request in engine.asked if isinstance(request, OpenModel)]
     assert (asked.path, asked.skeleton) == ("/models/net.safetensors", "/models/net.onnx")
+
+
+def test_a_file_that_is_neither_model_nor_data_does_not_wait(session: Session, notice: NoticeBar) -> None:
+    Arrivals(notice, session, notice).take(["/d/notes.docx"])
+
+    assert notice.message.text().startswith("notes.docx is neither a model (.onnx, .pt2,")
+    assert notice.message.text().endswith(".parquet, .txt, a folder of images).")
+    assert notice.message.property("tone") == "bad"
+
+
+def test_what_was_wrong_with_data_is_over_once_other_data_come(opened: Session, notice: NoticeBar) -> None:
+    notice.show_message("/d/a.data.yaml: holds samples of 28×28×1, the model takes 3×32×32.", "bad")
+
+    Arrivals(notice, opened, notice).take_data("/d/b.data.yaml", "test")
+
+    assert notice.isHidden()

@@ -1,13 +1,15 @@
+from dataclasses import replace
+
 import pytest
 from PySide6.QtGui import QAction
 
 from studio.engine.requests import MeasureLatency
 from studio.export.latency import LatencySettings, Ratio
-from studio.gui.latency_card import LatencyCard, LatencyDialog
+from studio.gui.latency_card import LatencyCard, LatencyDialog, why_slower
 from studio.gui.layer_model import LayerModel
 from studio.gui.text import faster_text, milliseconds_text
 from studio.gui.variants_panel import VariantModel
-from studio.recipe.settings import PruneSettings
+from studio.recipe.settings import PruneSettings, QuantizeSettings
 from tests.gui.conftest import latency
 
 
@@ -32,6 +34,17 @@ def test_the_card_tells_a_measured_latency_and_what_an_edit_makes_of_it(card, op
     opened.edit_layers(["stem"], "Prune", prune=PruneSettings(ratio=0.5))
     assert shown(card) == ("1.00 ms → 500 µs", "before this edit")
     assert card.value.property("tone") == "stale"
+
+
+def test_a_smaller_model_that_takes_longer_says_why_and_what_helps(opened):
+    slow = replace(latency(), faster=Ratio(0.5, 0.4, 0.6))
+    opened.edit_layers(["head", "block1.conv1"], "Quantize", quantize=QuantizeSettings())
+    why = why_slower(slow, opened.project)
+    assert why.startswith("Slower: the integers of 2 layers are turned back into floats at every run.")
+    assert why.endswith("With 8-bit weights and 8-bit activations they run in integers.")
+    assert why_slower(latency(), opened.project) == ""
+    opened.edit_layers(["head", "block1.conv1"], "Quantize", quantize=QuantizeSettings(activation_bits=8))
+    assert why_slower(slow, opened.project) == ""
 
 
 def test_the_link_beside_the_caption_is_short_and_named_in_full_for_who_does_not_see_it(card):

@@ -96,6 +96,7 @@ def test_a_user_mistake_is_one_line_above_the_work(at_work, session, engine):
     session.set_data(test="bad.data.yaml")
     assert at_work.notice.isVisible()
     assert at_work.notice.message.text() == "bad.npz: no array 'x'."
+    assert at_work.notice.message.property("tone") == "bad"
 
 
 def test_a_notice_and_its_button_stand_whole_in_the_smallest_window(at_work, qtbot):
