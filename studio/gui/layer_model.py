@@ -59,6 +59,7 @@ class LayerModel(QAbstractTableModel):
         self._rows: dict[str, int] = {}
         self._total = 0
         self._largest = 0
+        self._warmest = 0.0
         self._columns = self._make_columns()
         session.changed.connect(self._follow)
         session.drops.changed.connect(self._drop_known)
@@ -280,8 +281,10 @@ class LayerModel(QAbstractTableModel):
     def _timed(self) -> None:
         self._repaint(frozenset())
 
-    def _scanned(self, _name: str) -> None:
-        self._repaint(frozenset())  # the heat of all depends on the one that minds most
+    def _scanned(self, name: str) -> None:
+        """Shows a new point in its row; in all rows where it is of the layer that minds most, their heat's measure."""
+        known, self._warmest = self._warmest, self._session.scans.largest
+        self._repaint(frozenset({name} if name and known == self._warmest else ()))
 
     def _load(self) -> None:
         self.beginResetModel()
