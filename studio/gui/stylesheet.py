@@ -129,6 +129,7 @@ QProgressBar {
 QProgressBar::chunk { background: $accent; border-radius: 4px; }
 QProgressBar[role="thin"] { min-height: 3px; max-height: 3px; border-radius: 1px; }
 QProgressBar[role="thin"]::chunk { border-radius: 1px; }
+QAbstractScrollArea::corner { background: transparent; border: none; }
 QScrollArea { border: none; background: transparent; }
 QScrollArea > QWidget > QWidget { background: transparent; }
 """)
