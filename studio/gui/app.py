@@ -88,12 +88,11 @@ def run(model: str | None = None, sample: str | None = None, skeleton: str | Non
     sys.excepthook = report_bugs_to(window)
     collect_at_rest(session)
     window.show()
+    window.offer_restore()
     if sample is not None:
         session.open_sample(built_in[sample])
     elif model is not None:
         session.open_model(_absolute(model), None if skeleton is None else _absolute(skeleton))
-    else:
-        window.offer_restore()
     return qt.exec()
 
 

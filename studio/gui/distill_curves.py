@@ -24,6 +24,7 @@ _LEAST_HEIGHT = 84
 _FEW_TICKS = 0.6
 
 _WAITING = "It is getting ready. Curves begin with the first step."
+_NEVER = "It ended before its first step."
 _UNMEASURED = "Held-out samples are measured as it goes on; none is measured yet."
 
 _PAIRED = "Bars: 95 % interval of the difference from the original on the same samples; of agreement its own."
@@ -72,6 +73,8 @@ class DistillCurves(QWidget):
             self._waiting = job
             return
         self.show_points(job.points)
+        if not (job.points or job.is_running or job.can_resume):
+            self.empty.setText(_NEVER)
         self._pause.start(REDRAW_MS)
 
     def _show_waiting(self) -> None:

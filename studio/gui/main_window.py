@@ -36,6 +36,7 @@ from studio.gui.trust_dialog import TrustDialog
 from studio.gui.variants_panel import VariantsPanel
 from studio.gui.view_commands import PAGES, view_commands
 from studio.resources import Sample
+from studio.session.autosave import SavedProject
 from studio.session.jobs import Job, JobState
 from studio.session.project import Project
 from studio.session.session import Change, Session
@@ -63,6 +64,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self._session = session
         self._theme = theme
+        self._left: SavedProject | None = None
         self.selection = Selection()
         self.notice = NoticeBar()
         self.arrivals = Arrivals(self, session, self.notice)
@@ -179,12 +181,19 @@ class MainWindow(QMainWindow):
         self.arrivals.take(dropped_paths(event.mimeData()))
 
     def offer_restore(self) -> None:
-        """Offers what a session that ended without closing left behind."""
-        saved = self._session.recoverable()
-        if saved is not None:
-            self.notice.offer(
-                "The last session ended without closing.", "Restore it", lambda: self._session.restore(saved)
-            )
+        """Offers what the last session left behind, now and again once its model is opened."""
+        self._left = self._session.recoverable()
+        self._offer_left()
+
+    def _offer_left(self) -> None:
+        left, project = self._left, self._session.project
+        if left is not None and (project is None or project.info.path == left.model):
+            self.notice.offer(left_text(left), "Restore it", self._restore)
+
+    def _restore(self) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            self._session.restore(left)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Ends the session and what the panels started."""
@@ -196,6 +205,7 @@ class MainWindow(QMainWindow):
         if "model" in change.kinds and self._session.project is not None:
             info = self._session.project.info
             self.notice.hide()
+            self._offer_left()
             self.jobs.forget_ended()
             self._show_stage()
             self.tabs.setCurrentWidget(self.overview)
@@ -303,6 +313,13 @@ class MainWindow(QMainWindow):
         dock.setWidget(widget)
         self.addDockWidget(area, dock)
         return dock
+
+
+def left_text(left: SavedProject) -> str:
+    """What the last session left behind, in one line."""
+    name, steps = Path(left.model).name, len(left.steps) - 1
+    taken = f" with {steps} step{'s' if steps > 1 else ''} taken" if steps else ""
+    return f"The last session ended with {name} open{taken}."
 
 
 def _offered(actions: Mapping[str, QAction]) -> list[QAction]:

@@ -1,4 +1,4 @@
-"""The project on disk, so that a crash loses nothing: written after every edit, removed by an orderly end."""
+"""The project on disk, so that neither a crash nor a closed window loses anything: written after every edit."""
 
 import logging
 from collections.abc import Callable
@@ -108,7 +108,7 @@ class Autosave:
             self._failed(StudioError(f"{self._path}: your work cannot be kept there: {error.strerror}."))
 
     def read(self) -> SavedProject | None:
-        """What the last session left behind; None after an orderly end, or when the file cannot be read."""
+        """What the last session left behind; None where nothing had been chosen, or when the file cannot be read."""
         if not self._path.exists():
             return None
         try:
@@ -119,10 +119,15 @@ class Autosave:
         files = filter(None, (saved.model, saved.skeleton))
         return saved if saved.steps and all(map(_existing, files)) else None
 
-    def clear(self) -> None:
-        """Forgets the project: it was closed in order."""
+    def end(self, project: Project | None) -> None:
+        """Keeps what was chosen for the next session; a project that is as it was opened is forgotten.
+
+        Args:
+            project: the open one; None leaves what an earlier session left behind.
+        """
         self.finish()
-        self._path.unlink(missing_ok=True)
+        if project is not None and len(project.history.steps) == 1:
+            self._path.unlink(missing_ok=True)
 
 
 def _text(step: Step[Choice]) -> str:

@@ -128,7 +128,7 @@ class Session:
         self.open_model(path, self.preferences.skeleton_of(path))
 
     def recoverable(self) -> SavedProject | None:
-        """What a session that ended without closing left behind."""
+        """What the last session left behind."""
         return self._autosave.read()
 
     def restore(self, saved: SavedProject) -> None:
@@ -365,11 +365,11 @@ class Session:
         self._prefer(self.preferences.model_copy(update={"theme": theme}))
 
     def close(self) -> None:
-        """Ends everything under way in order; only distillations that were not done are left to go on with."""
+        """Ends everything in order; what was chosen and distillations that were not done are left to go on with."""
         self._deliveries.close()
         self.jobs.close()
         self._engine.close()
-        self._autosave.clear()
+        self._autosave.end(self.project)
 
     def _prefer(self, preferences: Preferences) -> None:
         self.preferences = preferences

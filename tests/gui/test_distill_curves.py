@@ -88,3 +88,12 @@ def test_the_training_of_a_variant_is_shown_again_when_it_is_selected_after_reop
     assert "Temperature T 2.5" in panel.told.text()
     assert "Momentum" not in panel.told.text()
     assert panel.pause.isHidden()
+
+
+def test_a_job_that_ended_before_its_first_step_is_not_getting_ready(theme, qtbot):
+    curves = DistillCurves(theme)
+    qtbot.addWidget(curves)
+    job = job_with()
+    job.state = JobState.CANCELLED
+    curves.show_job(job)
+    assert curves.empty.text() == "It ended before its first step."

@@ -401,3 +401,22 @@ def test_a_folder_for_preferences_that_cannot_be_made_is_told_in_one_line(tmp_pa
         StudioError, match=r"file/compression-studio: the folder for your preferences .* cannot be made"
     ):
         data_folder()
+
+
+def test_what_the_last_session_left_is_offered_at_the_start_and_again_when_its_model_is_opened(
+    window, session, tmp_path
+):
+    model = tmp_path / "net.onnx"
+    model.touch()
+    session.open_model(str(model))
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    session._autosave.finish()
+    window.offer_restore()
+    assert window.notice.message.text() == "The last session ended with net.onnx open with 1 step taken."
+    session.open_model("/models/digits.onnx")
+    assert window.notice.isHidden()
+    session.open_model(str(model))
+    assert not window.notice.isHidden()
+    window.notice.action.click()
+    assert session.project.settings("head").prune == PruneSettings(ratio=0.5)
+    assert window.notice.isHidden()

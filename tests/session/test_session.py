@@ -442,10 +442,22 @@ def test_preferences_that_cannot_be_kept_are_told_and_hold_until_the_end(opened:
     assert opened.preferences.theme == "dark"
 
 
-def test_an_orderly_end_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
+def test_what_was_chosen_is_there_again_after_the_window_was_closed(
+    opened: Session, engines: list[Any], tmp_path: Path
+):
     opened.edit_layers(["a"], "Prune", prune=HALF)
     opened.close()
     assert engines[0].closed
+    for _ in range(2):  # a session that opens nothing leaves it for the next
+        again = Session(lambda: type(engines[0])(engines[0].info), tmp_path / "studio", at_once)
+        saved = again.recoverable()
+        assert saved is not None
+        assert [step.label for step in saved.steps] == ["Open", "Prune"]
+        again.close()
+
+
+def test_a_project_as_it_was_opened_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
+    opened.close()
     assert Session(lambda: engines[0], tmp_path / "studio", at_once).recoverable() is None
 
 
