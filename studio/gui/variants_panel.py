@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QResizeEvent
@@ -17,9 +18,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from studio.evaluation.result import Result
 from studio.gui.labels import label
-from studio.gui.plots import Plot
-from studio.gui.text import bytes_text, measurement_text, metric_name, milliseconds_text
+from studio.gui.plots import Plot, bar_length, pen
+from studio.gui.text import bytes_text, change_of_value, drop_text, measurement_text, metric_name, milliseconds_text
 from studio.gui.theme import Theme
 from studio.session.latencies import Latencies
 from studio.session.variants import Variant, Variants
@@ -35,6 +37,9 @@ _NAMES = ("Variant", "Made from")
 
 #: Width of the panel in pixels from which on two names have room beside the figures.
 _WIDE = 820
+
+#: What the bars of the chart are.
+_PAIRED = "Bars: 95 % interval of the change from the original, on the same samples"
 
 
 class VariantModel(QAbstractTableModel):
@@ -131,7 +136,13 @@ class VariantsPanel(QWidget):
         self.curves.clicked.connect(self.curves_wanted)
         self._plot = Plot(theme, "Accuracy of the variants against their size", bottom="size, kB", left="")
         self.points = pg.ScatterPlotItem(size=11, hoverable=True, tip=self._tip)
-        self._plot.item.addItem(self.points)
+        self.bars = pg.ErrorBarItem(beam=0)
+        self._ring = pg.ScatterPlotItem(size=19, brush=None)
+        for item in (self.bars, self.points, self._ring):
+            self._plot.item.addItem(item)
+        self._plot.widget.setToolTip(_PAIRED)
+        self._plot.painted(lambda c: self.bars.setData(pen=pen(c.muted, 1.2)))
+        self._plot.painted(lambda c: self._ring.setPen(pen(c.text, 1.8)))
         self._plot.painted(lambda c: self.points.setBrush(c.compressed))
         self._plot.painted(lambda c: self.points.setPen(c.base))
         self.points.sigClicked.connect(lambda _item, points: self.table.selectRow(points[0].data()))
@@ -195,6 +206,9 @@ class VariantsPanel(QWidget):
             [v.result.metric.value for _, v in measured if v.result is not None],
             data=[row for row, _ in measured],
         )
+        x, y = self.points.getData()
+        low, high = np.array([ends(v.result) for _, v in measured if v.result is not None]).reshape(-1, 2).T
+        self.bars.setData(x=x, y=y, top=bar_length(high - y), bottom=bar_length(y - low))
         self._plot.item.setXRange(0, 1.08 * max((v.bytes / 1000 for _, v in measured), default=1.0), padding=0)
         self._plot.widget.setVisible(bool(measured))
         self._hint.setVisible(not measured)
@@ -204,7 +218,10 @@ class VariantsPanel(QWidget):
         self._show_go()
 
     def _tip(self, x: float, y: float, data: int) -> str:
-        return f"{self.model.variant(data).name}: {x:.1f} kB, {y:.2f}"
+        variant = self.model.variant(data)
+        drop = variant.result.drop if variant.result is not None and variant.parent is not None else None
+        change = "" if drop is None else f", {drop_text(drop)} against the original"
+        return f"{variant.name}: {x:.1f} kB, {y:.2f}{change}"
 
     def _select(self) -> None:
         self._show_go()
@@ -214,6 +231,9 @@ class VariantsPanel(QWidget):
 
     def _show_go(self) -> None:
         variant = self._selected()
+        ringed = variant if variant is not None and variant.result is not None else None
+        places = [] if ringed is None or ringed.result is None else [(ringed.bytes / 1000, ringed.result.metric.value)]
+        self._ring.setData(pos=places)
         self.go.setEnabled(variant is not None)
         self.go.setToolTip(
             "Go to the selected variant, as a step that undo takes back" if variant is not None else SELECT_FIRST
@@ -233,3 +253,12 @@ class VariantsPanel(QWidget):
         variant = self._selected()
         if variant is not None:
             self.chosen.emit(variant)
+
+
+def ends(result: Result) -> tuple[float, float]:
+    """The ends of a value's bar: how far its change from the original may be off; its own where that is not known."""
+    metric, drop = result.metric, result.drop
+    if drop is None:
+        return metric.low, metric.high
+    low, high = sorted(metric.value + change_of_value(metric.name, end - drop.value) for end in (drop.low, drop.high))
+    return low, high

@@ -420,3 +420,17 @@ def test_what_the_last_session_left_is_offered_at_the_start_and_again_when_its_m
     window.notice.action.click()
     assert session.project.settings("head").prune == PruneSettings(ratio=0.5)
     assert window.notice.isHidden()
+
+
+def test_variants_have_the_interval_of_their_change_in_the_chart_and_the_chosen_one_a_ring(at_work, session):
+    session.edit_layers(["head"], "Prune", prune=PruneSettings(ratio=0.5))
+    session.keep_variant("Half")
+    panel = at_work.variants
+    opts = panel.bars.opts
+    assert opts["y"][-1] == pytest.approx(97.6)
+    assert (opts["top"][-1], opts["bottom"][-1]) == pytest.approx((0.5, 0.5))  # of a drop of 0.8, from 0.3 to 1.3
+    panel.table.selectRow(1)
+    assert list(panel._ring.getData()[1]) == [97.6]
+    assert panel._tip(9.1, 97.6, 1).endswith("97.60, −0.80 ± 0.50 points against the original")
+    panel.table.clearSelection()
+    assert len(panel._ring.getData()[1]) == 0
