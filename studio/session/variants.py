@@ -6,7 +6,7 @@ from itertools import count
 
 from psygnal import Signal
 
-from studio.evaluation.result import Result
+from studio.evaluation.result import Measurement, Result
 from studio.session.project import Choice
 from studio.session.runs import TrainedRun
 
@@ -79,10 +79,18 @@ class Variants:
             self.add_run(run, self.all[0].id)
 
     def measured(self, choice: Choice, result: Result, size: int) -> None:
-        """Notes `result` and `size` for every variant of exactly this choice."""
+        """Notes `result` and `size` for every variant of exactly this choice, and what it tells of the original."""
         renewed = [
             replace(variant, result=result, bytes=size) if variant.choice == choice else variant for variant in self.all
         ]
+        if renewed and renewed[0].result is None and result.original is not None:  # a restored project begins elsewhere
+            renewed[0] = replace(renewed[0], result=_of_original(result, result.original))
         if renewed != self.all:
             self.all = renewed
             self.changed.emit()
+
+
+def _of_original(result: Result, value: Measurement) -> Result:
+    """What a measurement of another choice tells of the original, which was measured beside it."""
+    none = Measurement(value.name, 0.0, 0.0, 0.0, value.samples)
+    return Result(value, value, none, result.total, result.labelled, fit=result.fit)
