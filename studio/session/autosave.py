@@ -12,8 +12,10 @@ from studio.errors import StudioError
 from studio.files import write_text_atomically
 from studio.recipe.recipe import Recipe
 from studio.recipe.settings import Settings
+from studio.session.asking import Dispatch
 from studio.session.history import History, Step
 from studio.session.project import Choice, Project
+from studio.session.variants import Variant, Variants
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +28,29 @@ class SavedStep(Settings):
     weights: str | None = None
 
 
+class SavedVariant(Settings):
+    """A variant that the user has kept; what was measured of it is measured again."""
+
+    name: str
+    recipe: Recipe
+    weights: str | None = None
+    bytes: int = 0
+
+    @property
+    def choice(self) -> Choice:
+        """What was kept; trained weights that are gone are the original's."""
+        return Choice(self.recipe, _existing(self.weights))
+
+
 class SavedProject(Settings):
-    """A project as it is saved: where its files are and every step of its history."""
+    """A project as it is saved: where its files are, every step of its history, and the variants that were kept."""
 
     studio_project: Literal[1] = 1
     model: str
     skeleton: str | None = None
     test: str | None = None
     train: str | None = None
+    variants: tuple[SavedVariant, ...] = ()
     steps: list[SavedStep]
     cursor: int
 
@@ -41,6 +58,11 @@ class SavedProject(Settings):
         """The saved history; a step whose trained weights are gone stands on the original's."""
         steps = [Step(Choice(step.recipe, _existing(step.weights)), step.label) for step in self.steps]
         return History.restored(steps, min(max(self.cursor, 0), len(steps) - 1))
+
+    def bring_back(self, variants: Variants) -> None:
+        """Adds the kept variants to those of the model."""
+        for kept in self.variants:
+            variants.add(kept.name, kept.choice, kept.bytes, None)
 
 
 #: A project without its steps, and those.
@@ -52,11 +74,17 @@ class Autosave:
 
     Args:
         path: the file; its folder is made when needed.
-        failed: told, on that thread, why the file could not be written.
+        variants: of the project.
+        dispatch: has an action done on the main thread.
+        failed: told there why the file could not be written.
     """
 
-    def __init__(self, path: Path, failed: Callable[[StudioError], None]) -> None:
+    def __init__(
+        self, path: Path, variants: Variants, dispatch: Dispatch, failed: Callable[[StudioError], None]
+    ) -> None:
         self._path = path
+        self._variants = variants
+        self._dispatch = dispatch
         self._failed = failed
         self._lock = Lock()
         self._waiting: _State | None = None
@@ -70,6 +98,7 @@ class Autosave:
             skeleton=project.info.skeleton,
             test=project.test.path if project.test else None,
             train=project.train.path if project.train else None,
+            variants=tuple(_saved(variant) for variant in self._variants.kept),
             steps=[],
             cursor=project.history.cursor,
         )
@@ -105,7 +134,8 @@ class Autosave:
             write_text_atomically(self._path, f'{head[:-1]},"steps":[{body}]}}')
         except OSError as error:
             log.exception("%s cannot be written", self._path)
-            self._failed(StudioError(f"{self._path}: your work cannot be kept there: {error.strerror}."))
+            told = StudioError(f"{self._path}: your work cannot be kept there: {error.strerror}.")
+            self._dispatch(lambda: self._failed(told))
 
     def read(self) -> SavedProject | None:
         """What the last session left behind; None where nothing had been chosen, or when the file cannot be read."""
@@ -126,8 +156,13 @@ class Autosave:
             project: the open one; None leaves what an earlier session left behind.
         """
         self.finish()
-        if project is not None and len(project.history.steps) == 1:
+        if project is not None and len(project.history.steps) == 1 and not self._variants.kept:
             self._path.unlink(missing_ok=True)
+
+
+def _saved(variant: Variant) -> SavedVariant:
+    choice = variant.choice
+    return SavedVariant(name=variant.name, recipe=choice.recipe, weights=choice.weights, bytes=variant.bytes)
 
 
 def _text(step: Step[Choice]) -> str:

@@ -85,7 +85,8 @@ class Session:
         self._engine = engines()
         self._deliveries = Deliveries(dispatch)
         self._asker = Asker(self._engine, self._deliveries)
-        self._autosave = Autosave(folder / "autosave.json", lambda error: self._deliveries(lambda: self._fail(error)))
+        self.variants = Variants()
+        self._autosave = Autosave(folder / "autosave.json", self.variants, self._deliveries, self._fail)
         self._opening: Call[ModelInfo] | None = None
         self._viewing: Call[WeightView] | None = None
         self._checks = DataChecks(self._asker, self._fail, self._data_checked)
@@ -106,7 +107,6 @@ class Session:
         self.searches = Searches(self.scans, self.jobs, self._choose)
         self.ladder = Ladder(self.preview, self.jobs, lambda: self.project, self._choose)
         self.predictions = Predictions(self.scans, self._costs)
-        self.variants = Variants()
         self.trust = Trust(self._asker, folder, lambda: self.preferences, self._prefer, self.open_model, self._fail)
         self.preview.changed.connect(self._note_measured)
         self.jobs.changed.connect(self._tell_failure)
@@ -136,6 +136,7 @@ class Session:
 
         def restored(project: Project) -> None:
             project.history = saved.history()
+            saved.bring_back(self.variants)
             self._checks.check(project, saved.test, saved.train)
 
         self._open(saved.model, saved.skeleton, restored)
@@ -156,7 +157,7 @@ class Session:
             for lane in (self.preview, self.drops, self.latencies):
                 lane.clear()
             self.project = project = Project(info)
-            self.variants.clear()
+            self.variants.begin(info.bytes, self._runs.of(info))
             self._prefer(self.preferences.with_recent(path, skeleton))
             then(project)
             self._autosave.write(project)
@@ -164,8 +165,6 @@ class Session:
             self.scans.load(project)
             self.feasibilities.begin(project)
             self.searches.clear()
-            self.variants.add("Original", Choice(), project.export_size or info.bytes, None)
-            self.variants.bring_back(self._runs.of(info))
             self._announce("model", "data", "recipe")
             if info.needs_skeleton:
                 self.network_missing.emit(path)
@@ -249,10 +248,11 @@ class Session:
         """Goes to a kept variant, as one step."""
         self._choose(variant.choice, f"Go to {variant.name}")
 
-    def keep_variant(self, name: str) -> Variant:
+    def keep_variant(self, name: str) -> None:
         """Keeps the present choice with its result beside the others."""
         project = self._required()
-        return self.variants.add(name, project.history.state, self._costs.bytes, self.preview.result)
+        self.variants.add(name, project.history.state, self._costs.bytes, self.preview.result)
+        self._autosave.write(project)
 
     def _choose(self, choice: Choice, label: str, merge: str | None = None, names: Iterable[str] = ()) -> None:
         if self._required().history.push(choice, label, merge):

@@ -48,10 +48,22 @@ class Variants:
         self._numbers = count(1)
         self.all: list[Variant] = []
 
-    def clear(self) -> None:
-        """Forgets every variant."""
+    @property
+    def kept(self) -> list[Variant]:
+        """Those that the user has kept: neither the original nor what distillations gave, which come back anyway."""
+        return [variant for variant in self.all[1:] if variant.run is None]
+
+    def begin(self, size: int, runs: Iterable[TrainedRun]) -> None:
+        """Forgets every variant: another model is open.
+
+        Args:
+            size: bytes of the original.
+            runs: what distillations of earlier sessions gave, made from the original.
+        """
         self.all = []
-        self.changed.emit()
+        original = self.add("Original", Choice(), size, None)
+        for run in runs:
+            self.add_run(run, original.id)
 
     def add(
         self,
@@ -72,11 +84,6 @@ class Variants:
     def add_run(self, run: TrainedRun, parent: int | None = None) -> Variant:
         """Keeps what a distillation gave; see `add`."""
         return self.add(run.name, run.choice, run.bytes, None, parent, run)
-
-    def bring_back(self, runs: Iterable[TrainedRun]) -> None:
-        """Adds the runs of earlier sessions, made from the original."""
-        for run in runs:
-            self.add_run(run, self.all[0].id)
 
     def measured(self, choice: Choice, result: Result, size: int) -> None:
         """Notes `result` and `size` for every variant of exactly this choice, and what it tells of the original."""

@@ -47,6 +47,7 @@ from studio.evaluation.description import DataDescription
 from studio.models.open import open_model
 from studio.recipe.files import load_recipe
 from studio.session.autosave import Autosave
+from studio.session.variants import Variants
 
 #: Seconds that a file may take: of the processor where the system tells them, as it may have other work to do.
 LIMIT = 10.0
@@ -201,7 +202,7 @@ def open_arrays(path: Path) -> object:
 
 def open_project(path: Path) -> object:
     """A saved project; one that cannot be read is none."""
-    return Autosave(path, print).read()
+    return Autosave(path, Variants(), lambda action: action(), print).read()
 
 
 def write_arrays(path: Path) -> None:

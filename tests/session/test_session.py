@@ -456,6 +456,22 @@ def test_what_was_chosen_is_there_again_after_the_window_was_closed(
         again.close()
 
 
+def test_kept_variants_are_there_again_after_the_window_was_closed(opened: Session, engines: list[Any], tmp_path: Path):
+    opened.edit_layers(["a"], "Prune", prune=HALF)
+    opened.keep_variant("Half")
+    opened.reset()
+    opened.close()
+    again = Session(lambda: type(engines[0])(engines[0].info), tmp_path / "studio", at_once)
+    saved = again.recoverable()
+    assert saved is not None
+    again.restore(saved)
+    assert [variant.name for variant in again.variants.all] == ["Original", "Half"]
+    again.apply_variant(again.variants.all[1])
+    assert again.project is not None
+    assert again.project.settings("a").prune == HALF
+    assert opened.variants.all[1].bytes == again.variants.all[1].bytes > 0
+
+
 def test_a_project_as_it_was_opened_leaves_nothing_to_restore(opened: Session, engines: list[Any], tmp_path: Path):
     opened.close()
     assert Session(lambda: engines[0], tmp_path / "studio", at_once).recoverable() is None
