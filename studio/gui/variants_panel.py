@@ -207,7 +207,7 @@ class VariantsPanel(QWidget):
             data=[row for row, _ in measured],
         )
         x, y = self.points.getData()
-        low, high = np.array([ends(v.result) for _, v in measured if v.result is not None]).reshape(-1, 2).T
+        low, high = np.array([_ends(v, v.result) for _, v in measured if v.result is not None]).reshape(-1, 2).T
         self.bars.setData(x=x, y=y, top=bar_length(high - y), bottom=bar_length(y - low))
         self._plot.item.setXRange(0, 1.08 * max((v.bytes / 1000 for _, v in measured), default=1.0), padding=0)
         self._plot.widget.setVisible(bool(measured))
@@ -255,9 +255,11 @@ class VariantsPanel(QWidget):
             self.chosen.emit(variant)
 
 
-def ends(result: Result) -> tuple[float, float]:
+def _ends(variant: Variant, result: Result) -> tuple[float, float]:
     """The ends of a value's bar: how far its change from the original may be off; its own where that is not known."""
     metric, drop = result.metric, result.drop
+    if variant.parent is None:  # the original does not differ from itself
+        return metric.value, metric.value
     if drop is None:
         return metric.low, metric.high
     low, high = sorted(metric.value + change_of_value(metric.name, end - drop.value) for end in (drop.low, drop.high))

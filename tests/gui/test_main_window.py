@@ -429,6 +429,7 @@ def test_variants_have_the_interval_of_their_change_in_the_chart_and_the_chosen_
     opts = panel.bars.opts
     assert opts["y"][-1] == pytest.approx(97.6)
     assert (opts["top"][-1], opts["bottom"][-1]) == pytest.approx((0.5, 0.5))  # of a drop of 0.8, from 0.3 to 1.3
+    assert (opts["top"][0], opts["bottom"][0]) == (0, 0)  # the original does not differ from itself
     panel.table.selectRow(1)
     assert list(panel._ring.getData()[1]) == [97.6]
     assert panel._tip(9.1, 97.6, 1).endswith("97.60, −0.80 ± 0.50 points against the original")
