@@ -16,7 +16,7 @@ from studio.distillation.copy_settings import CopySettings
 from studio.distillation.folder import forget, has_checkpoint, is_resumable, note_begun
 from studio.distillation.processes import helpers, is_helper
 from studio.distillation.settings import DistillOutcome, DistillSettings
-from studio.distillation.suggested import suggested
+from studio.distillation.suggested import Suggestion, suggested
 from studio.engine.door import Engine
 from studio.engine.requests import Assist, CheckData, Distill, Export, MakeCopy, Source
 from studio.errors import ExportError, StudioError, TrainingError
@@ -75,16 +75,29 @@ def distill(
             student = _made_copy(engine, model, skeleton, copy, kept)
         taught, network = (model, skeleton) if student is None else (student, student_skeleton)
         source, info = source_of(engine, taught, network, recipe, data, data)
-        settings = suggested(settings, ask(engine, CheckData(taught, data, network)), info)
+        chosen = source.recipe.settings_of(info.layers)
+        found = suggested(settings, ask(engine, CheckData(taught, data, network)), info, chosen)
+        settings = found.settings
         request = Distill(source, data, evaluation, settings, folder, checkpoints=str(kept), resume=resume)
         if student is not None:
             request = replace(request, teacher=model, teacher_skeleton=skeleton)
         if is_helper():
             ask(engine, Assist(request))
             return
+        for note in _suggestions(found):
+            say(f"note: {note}")
         outcome = ask(engine, request, stop_in_order=True)
         report = ask(engine, _export(source, outcome, out_path, evaluation or data, samples, settings.seed))
     print_answer(_plain(outcome, report), as_json, lambda: print_distilled(outcome, report))
+
+
+def _suggestions(found: Suggestion) -> list[str]:
+    """What was chosen where no option says so, a line each, as the option that would ask for it."""
+    values = {name: getattr(found.settings, name) for name in found.reasons}
+    options = {
+        name: f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in values.items()
+    }
+    return [f"suggested {options[name]}: {reason}." for name, reason in found.reasons.items()]
 
 
 def _copy_settings(

@@ -16,7 +16,8 @@ Below1 = Annotated[float, Field(ge=0.0, lt=1.0, strict=False)]
 _MORE: dict[str, Any] = {"more": True}
 
 #: Marks the fields that have a value by the data where nobody gives one (`studio.distillation.suggested`).
-_SUGGESTED: dict[str, Any] = {"suggested": "by the number of samples"}
+_SUGGESTED: dict[str, Any] = {"suggested": "by the number of samples and the recipe"}
+_BY_RECIPE: dict[str, Any] = {"suggested": "by the recipe"}
 
 
 class DistillSettings(Settings):
@@ -25,7 +26,12 @@ class DistillSettings(Settings):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=2, title="Epochs", description="Passes over the training data.", json_schema_extra=_SUGGESTED
     )
-    learning_rate: Positive = Field(default=0.001, title="Learning rate", description="Highest rate of the schedule.")
+    learning_rate: Positive = Field(
+        default=0.001,
+        title="Learning rate",
+        description="Highest rate of the schedule.",
+        json_schema_extra={"suggested": "0.001, or 0.0003 where weights are only rounded"},
+    )
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
         default=128, title="Batch size", description="Samples in one step.", json_schema_extra=_SUGGESTED
     )
@@ -47,13 +53,13 @@ class DistillSettings(Settings):
         default=0,
         title="Shift images",
         description="Images are moved by up to this much in either direction, with zeros behind them.",
-        json_schema_extra={"unit": "px"},
+        json_schema_extra={"unit": "px", "suggested": "an eighth of colour images, 0 for all else"},
     )
     gradual: bool = Field(
         default=False,
         title="Prune gradually",
         description="Unstructured sparsity grows from none while the model learns, the weights missed least first.",
-        json_schema_extra=_MORE,
+        json_schema_extra={**_MORE, **_BY_RECIPE},
     )
     gradual_share: Annotated[float, Field(gt=0.0, le=1.0, strict=False)] = Field(
         default=0.5,
@@ -72,7 +78,7 @@ class DistillSettings(Settings):
         default=False,
         title="Learn steps",
         description="The distances between the values of rounded weights and activations are trained too (LSQ).",
-        json_schema_extra=_MORE,
+        json_schema_extra={**_MORE, **_BY_RECIPE},
     )
     renew_ranges: bool = Field(
         default=False,

@@ -1,5 +1,7 @@
 """The choices of a distillation: what most runs need at the top, the rest folded away."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt
@@ -9,7 +11,9 @@ from studio.distillation.settings import DistillSettings
 from studio.distillation.suggested import OF_IMAGES, SUGGESTED, suggested, why_no_images
 from studio.gui.editors import FieldEditor, add_row, make_editor
 from studio.gui.fields import field_specs
+from studio.gui.labels import label
 from studio.models.layer import ModelInfo
+from studio.recipe.settings import LayerSettings
 
 
 class DistillForm(QScrollArea):
@@ -18,6 +22,7 @@ class DistillForm(QScrollArea):
     Attributes:
         editors: by name of the field.
         fold: shows or hides the rarer ones.
+        reasons: what was suggested and why.
     """
 
     def __init__(self) -> None:
@@ -27,6 +32,11 @@ class DistillForm(QScrollArea):
         for name, spec in field_specs(DistillSettings).items():
             self.editors[name] = make_editor(spec)
             self.editors[name].set_value(getattr(defaults, name))
+            self.editors[name].edited.connect(partial(self._take, name))
+        self._own = set[str]()
+        self._asked: tuple[int, ModelInfo, Mapping[str, LayerSettings]] | None = None
+        self.reasons = label("", "detail", wrap=True)
+        self.reasons.setAccessibleName("What is suggested, and why")
         self._suggestion = {name: getattr(defaults, name) for name in SUGGESTED}
         self._rare = self._grid([editor for editor in self.editors.values() if editor.spec.more])
         self.fold = QToolButton()
@@ -40,6 +50,7 @@ class DistillForm(QScrollArea):
         layout = self._layout = QVBoxLayout(self._page)
         layout.setContentsMargins(0, 0, 12, 0)
         layout.addWidget(self._grid([editor for editor in self.editors.values() if not editor.spec.more]))
+        layout.addWidget(self.reasons)
         layout.addWidget(self.fold)
         layout.addWidget(self._rare)
         layout.addStretch(1)
@@ -55,13 +66,32 @@ class DistillForm(QScrollArea):
         """What is shown, as one value."""
         return DistillSettings(**{name: self._value(name) for name in self.editors})
 
-    def suggest(self, samples: int, info: ModelInfo) -> None:
-        """Shows what a model and so many samples to learn from suggest, where nobody has chosen anything else."""
-        new = suggested(DistillSettings(), samples, info)
-        for name, old in self._suggestion.items():
-            if self._value(name) == old:
-                self._suggestion[name] = getattr(new, name)
-                self.editors[name].set_value(self._suggestion[name])
+    def suggest(self, samples: int, info: ModelInfo, chosen: Mapping[str, LayerSettings]) -> None:
+        """Shows what so many samples to learn from, a model and the settings of its layers suggest, and why.
+
+        What somebody has chosen stays. The same again costs nothing.
+        """
+        asked = self._asked
+        if asked is None or (samples, id(info), id(chosen)) != (asked[0], id(asked[1]), id(asked[2])):
+            self._asked = (samples, info, chosen)
+            self._suggest()
+
+    def _suggest(self) -> None:
+        if self._asked is None:
+            return
+        own = {name for name, old in self._suggestion.items() if name in self._own or self._value(name) != old}
+        given = DistillSettings(**{name: self._value(name) for name in (*own, "channel_steps")})
+        found = suggested(given, *self._asked)
+        for name in self._suggestion.keys() - own:
+            self._suggestion[name] = getattr(found.settings, name)
+            self.editors[name].set_value(self._suggestion[name])
+        titles = {name: self.editors[name].spec.title for name in found.reasons}
+        self.reasons.setText("\n".join(f"{titles[name]}: {why}." for name, why in found.reasons.items()))
+
+    def _take(self, name: str, _value: object) -> None:
+        """Somebody has chosen a value; others may depend on it."""
+        self._own.add(name)
+        self._suggest()
 
     def fit(self, info: ModelInfo) -> None:
         """Offers what fits a model alone; the rest is as if nobody had chosen it, and says why."""
@@ -73,6 +103,9 @@ class DistillForm(QScrollArea):
                 widget.setToolTip(reason or editor.spec.help)
             if reason:
                 editor.set_value(editor.spec.default)
+                self._own.discard(name)
+                if name in self._suggestion:
+                    self._suggestion[name] = editor.spec.default
 
     def lead_with(self, widget: QWidget) -> None:
         """Places `widget` above the fields; it scrolls with them."""

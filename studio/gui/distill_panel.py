@@ -1,5 +1,6 @@
 """Recovering accuracy: the ladder of remedies, the choices of a distillation, its start, and its live curves."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtGui import QShowEvent
@@ -15,6 +16,7 @@ from studio.gui.ladder_panel import LadderPanel
 from studio.gui.student_section import COMPRESSED, COPY, FILE, StudentSection
 from studio.gui.text import sentence
 from studio.gui.theme import Theme
+from studio.recipe.settings import LayerSettings
 from studio.session.jobs import Job, JobState
 from studio.session.recoveries import SavedRun
 from studio.session.runs import TrainedRun
@@ -25,6 +27,9 @@ _HOW = (
     "The compressed model learns from the original and keeps its settings. The best weights become a variant; one undo "
     "takes them back."
 )
+
+#: Settings of the layers of a student that is no compressed model.
+_NOTHING: Mapping[str, LayerSettings] = {}
 
 #: Index of the page with the curves.
 PROGRESS = 2
@@ -173,6 +178,7 @@ class DistillPanel(QWidget):
         self._show()
 
     def _start(self) -> None:
+        self._suggest()
         settings, students, project = self.form.settings(), self._session.students, self._session.project
         if project is not None and self.student.kind == COPY:
             students.teach_copy(project, self.student.copy_settings(settings.seed), settings, self._show_newest)
@@ -182,6 +188,7 @@ class DistillPanel(QWidget):
             self._start_own()
 
     def _start_own(self) -> None:
+        self._suggest()
         self._show_newest(self._session.distill(self.form.settings()))
 
     def _pause_or_resume(self) -> None:
@@ -214,9 +221,14 @@ class DistillPanel(QWidget):
         project = self._session.project
         if project is not None and "model" in change.kinds:
             self.form.fit(project.info)
-        if project is not None and project.train is not None:
-            self.form.suggest(project.train.samples, project.info)
         self._show()
+
+    def _suggest(self) -> None:
+        """What was not chosen is as data, model and, where it is the compressed model that learns, the recipe want."""
+        project = self._session.project
+        if project is not None and project.train is not None:
+            chosen = project.chosen if self.student.kind == COMPRESSED else _NOTHING
+            self.form.suggest(project.train.samples, project.info, chosen)
 
     def _leave_job(self) -> None:
         """Forgets what was trained for the last model; what still runs stays in sight, under its name."""
@@ -240,6 +252,7 @@ class DistillPanel(QWidget):
         """Shows what can be done and how far the training is; out of sight it waits until it is seen."""
         if not self.isVisible():
             return
+        self._suggest()
         job = self._job
         active = job is not None and _is_active(job)
         reason = self._why_not(job, self.student.kind)
