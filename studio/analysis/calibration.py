@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx
 
 from studio.analysis.inputs import HasRows, input_rows, output_rows
+from studio.errors import DataError
 from studio.models.model import Model
 from studio.progress import Progress, Report, silent
 
@@ -61,6 +62,9 @@ def calibrate(model: Model, batches: Sequence[Batch], report: Report = silent) -
         model: the original.
         batches: the model's inputs, first dimension the batch.
         report: told of every batch; raising `Cancelled` from it stops the work.
+
+    Raises:
+        DataError: a sample, or what a layer makes of it, is not finite.
     """
     gather, digest, samples = _Gather(model), _Digest(model), 0
     for done, batch in enumerate(batches, start=1):
@@ -68,12 +72,30 @@ def calibrate(model: Model, batches: Sequence[Batch], report: Report = silent) -
         digest.add(batch)
         samples += len(batch[0])
         report(Progress(done, len(batches), "Learning what the layers see"))
+    _check_finite(gather.moments, batches)
     return Calibration(
         {name: _ungrouped(moment.second) for name, moment in gather.moments.items()},
         {name: _ungrouped(moment.mean) for name, moment in gather.moments.items()},
         samples,
         batches,
         digest.text,
+    )
+
+
+def _check_finite(moments: Mapping[str, "RunningMoments"], batches: Sequence[Batch]) -> None:
+    """Refuses samples that nothing can be fitted to.
+
+    Raises:
+        DataError: a sample, or what a layer makes of it, is not finite.
+    """
+    strange = next((name for name, moment in moments.items() if not moment.second.isfinite().all()), None)
+    if strange is None:
+        return
+    if any(part.is_floating_point() and not part.isfinite().all() for batch in batches for part in batch):
+        raise DataError("The data to fit to hold values that are not finite (NaN or infinite): take them out.")
+    raise DataError(
+        f"{strange}: what the layer is given on the data to fit to is not finite (NaN or infinite): the weights before "
+        "it, or the data's scale, are at fault."
     )
 
 

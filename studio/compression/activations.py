@@ -14,6 +14,7 @@ from studio.compression.modules import CompressedConv, CompressedLinear
 from studio.compression.ranges import LEVELS, Levels, RangeMethod, find_levels
 from studio.compression.stored import LEAST_STEP, IntegerWeight
 from studio.compression.walk import execute
+from studio.errors import CompressionError
 from studio.models.sites import Sites
 from studio.progress import Progress, Report
 from studio.recipe.rounding import rounded_sites
@@ -97,6 +98,9 @@ def find_all_levels(
             the first that reads it decides, and of a sum the first layer of all.
         batches: calibration samples; all values that are needed still are held at once.
         report: told of every site; raising `Cancelled` from it stops the work.
+
+    Raises:
+        CompressionError: values are not finite.
     """
     chosen = range_methods(sites, methods)
     numbers = {node.name: number for number, node in enumerate(sites.nodes) if number in chosen}
@@ -112,7 +116,10 @@ def find_all_levels(
         number = numbers.get(node.name)
         if number is not None:
             report(Progress(len(levels), len(chosen), f"Choosing the levels of {node.name}"))
-            levels[number] = find_levels(torch.cat([x.flatten() for x in given]), chosen[number])
+            flat = torch.cat([x.flatten() for x in given])
+            if not flat.isfinite().all():
+                raise CompressionError(f"{node.name}: its values on the data are not finite: leave activations alone.")
+            levels[number] = find_levels(flat, chosen[number])
             given = [RoundedActivation(levels[number])(x) for x in given]
         values[node] = given
         for used in interpreter.user_to_last_uses.get(node, []):

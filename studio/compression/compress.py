@@ -9,7 +9,6 @@ from torch import fx, nn
 from studio.analysis.calibration import Calibration
 from studio.analysis.gradients import Gradients
 from studio.compression.activations import find_all_levels, with_levels
-from studio.compression.build import build_layer
 from studio.compression.channels import with_arguments
 from studio.compression.compressed import CompressedModel, with_layers
 from studio.compression.modules import CompressedLayer, Factored
@@ -52,8 +51,8 @@ def compress(
 
     Raises:
         RecipeError: the recipe does not fit the model.
-        CompressionError: the weights file does not fit the model or is damaged, or activations are to be rounded or
-            channels to be chosen by the loss without data.
+        CompressionError: the weights file does not fit the model or is damaged, activations are to be rounded or
+            channels to be chosen by the loss without data, or weights or activations are not finite.
     """
     recipe.check(model.info.layers)
     known, slopes = (calibration, gradients) if recipe.options.data_aware else (None, None)
@@ -133,7 +132,7 @@ def _each_alone(
     built = dict[str, CompressedLayer]()
     for done, name in enumerate(names):
         report(Progress(done, len(names), f"Compressing {name}"))
-        built[name] = build_layer(plan.layer(name), plan.settings[name], plan.layer_fit(name, calibration))
+        built[name] = plan.build(name, plan.layer_fit(name, calibration))
     return built
 
 

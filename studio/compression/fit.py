@@ -10,6 +10,10 @@ from studio.analysis.inputs import HasRows
 from studio.compression.channels import Cut
 from studio.compression.solver import damped
 
+#: Share of its second moment that an input's variance may be by rounding alone: moments are summed from products in
+#: single precision (`studio.analysis.calibration`).
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -64,8 +68,10 @@ def layer_fit(name: str, layer: HasRows, calibration: Calibration | None, bias_c
 
 
 def covariance(second: Tensor, mean: Tensor) -> Tensor:
-    """``E[x xᵀ] − E[x] E[x]ᵀ``, ``[groups, n, n]``."""
-    return second - mean[..., :, None] * mean[..., None, :]
+    """``E[x xᵀ] − E[x] E[x]ᵀ``, ``[groups, n, n]``; zero for inputs that vary no more than rounding lets them."""
+    found = second - mean[..., :, None] * mean[..., None, :]
+    varies = found.diagonal(dim1=-2, dim2=-1) > _ROUNDING * second.diagonal(dim1=-2, dim2=-1)
+    return found * varies[..., :, None] * varies[..., None, :]
 
 
 def _grouped(layer: HasRows) -> Tensor:

@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from studio.analysis.calibration import Calibration
 from studio.analysis.gradients import Gradients
 from studio.analysis.inputs import HasRows, layer_at
+from studio.compression.build import build_layer
 from studio.compression.channels import Cut, cut_layer, cuts_of, new_arguments, removed_by
 from studio.compression.fit import Fit, fit_of_rest, layer_fit
 from studio.compression.importance import least_by_magnitude, least_by_taylor, least_for_outputs
+from studio.compression.modules import CompressedLayer
 from studio.compression.rank import allowed_weights
 from studio.errors import CompressionError
 from studio.models.channels import Channels, find_channels
@@ -52,6 +55,23 @@ class Plan:
         layer = layer_at(self.graph, name)
         fit = layer_fit(name, layer, calibration, self.bias_correction)
         return fit_of_rest(fit, layer, self.cuts[name]) if name in self.cuts else fit
+
+    def build(self, name: str, fit: Fit) -> CompressedLayer:
+        """What stays of a layer, compressed as its settings say.
+
+        Raises:
+            CompressionError: its weights are not finite, or what it is fitted to cannot be computed with.
+        """
+        layer = self.layer(name)
+        if not layer.weight.isfinite().all():
+            raise CompressionError(f"{name}: it holds weights that are not finite (NaN or infinite): keep it as it is.")
+        try:
+            return build_layer(layer, self.settings[name], fit)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise CompressionError(
+                f"{name}: what it is given on the data is too large, or not finite, and cannot be fitted to: keep the "
+                "layer as it is, or leave Fit to data (data_aware) off."
+            ) from error
 
 
 def make_plan(

@@ -17,7 +17,6 @@ from torch import Tensor, fx, nn
 
 from studio.analysis.calibration import Batch, RunningMoments
 from studio.analysis.inputs import HasRows, layer_at
-from studio.compression.build import build_layer
 from studio.compression.channels import Cut
 from studio.compression.fit import Fit, covariance, plain_fit
 from studio.compression.modules import CompressedLayer
@@ -127,7 +126,7 @@ class _Step:
         """The layer with its settings, on the inputs that it really gets."""
         plan, layer = self._plan, self._plan.layer(self._name)
         fit = sequential_fit(layer, self._given.compressed, self.targets, plan.bias_correction)
-        return build_layer(layer, plan.settings[self._name], fit)
+        return plan.build(self._name, fit)
 
     def differs(self, layer: nn.Module) -> bool:
         """Whether `layer` gives anything else here than the original does."""

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from studio.analysis.calibration import Calibration, second_moment
 from studio.analysis.calibration_cache import remembered_calibration
-from studio.analysis.spectrum_cache import remembered_spectrum
 from studio.analysis.statistics import weight_view
 from studio.analysis.views import Spectrum, WeightView
 from studio.compression.compress import CompressedModel, compress
@@ -27,7 +26,7 @@ from studio.engine.door import Publish, unpublished
 from studio.engine.exporting import answer_export, check_export
 from studio.engine.kept_scan import KeptScan
 from studio.engine.leverages import Leverages
-from studio.engine.looking import answer_looking
+from studio.engine.looking import answer_looking, spectrum_of
 from studio.engine.memory import Memory
 from studio.engine.outputs import Outputs
 from studio.engine.requests import (
@@ -168,8 +167,7 @@ class Workspace:
 
     @_answer.register
     def _(self, request: ViewSpectrum, _report: Report, _publish: Publish) -> Spectrum:
-        module = self._model(request.model, request.skeleton).module(request.layer)
-        return remembered_spectrum(weight_matrix(module), request.reach)
+        return spectrum_of(self._model(request.model, request.skeleton), request.layer, request.reach)
 
     @_answer.register
     def _(

@@ -8,6 +8,7 @@ from torch import fx, nn
 from studio.analysis import calibration
 from studio.analysis.calibration import RunningMoments, calibrate, calibration_fingerprint
 from studio.analysis.inputs import input_rows, output_rows
+from studio.errors import DataError
 from studio.models.layer import ModelInfo, TensorSpec
 from studio.models.layers import layer_table
 from studio.models.model import Model
@@ -119,6 +120,21 @@ def test_the_fingerprint_follows_the_samples() -> None:
     prints = [calibrate(model, [(given,)]).fingerprint for given in (x, x.clone(), x + 1)]
     assert prints[0] == prints[1] != prints[2]
     assert calibration_fingerprint(model, [(x,)]) == prints[0]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_samples_that_are_not_finite_are_refused(value: float) -> None:
+    x = torch.randn(10, 4, 8)
+    x[3, 1, 2] = value
+    with pytest.raises(DataError, match="values that are not finite"):
+        calibrate(small_model(), [(x,)])
+
+
+def test_a_layer_whose_inputs_become_infinite_is_named() -> None:
+    model = small_model()
+    model.module("conv").weight.data.fill_(3e38)
+    with pytest.raises(DataError, match="shared: what the layer is given"):
+        calibrate(model, [(torch.full((10, 4, 8), 10.0),)])
 
 
 def test_samples_are_asked_for_batch_by_batch_and_can_be_cancelled() -> None:

@@ -1,10 +1,13 @@
+from copy import deepcopy
+from dataclasses import replace
+
 import pytest
 import torch
 
-from studio.analysis.calibration import Calibration
+from studio.analysis.calibration import Calibration, calibrate
 from studio.compression.compress import CompressedModel, compress
 from studio.compression.modules import Factored
-from studio.errors import RecipeError
+from studio.errors import CompressionError, RecipeError
 from studio.models.model import Model
 from studio.progress import Cancelled, Progress
 from studio.recipe.factorization import Factorization
@@ -177,3 +180,27 @@ def test_the_best_form_is_never_farther_from_the_layer_than_its_matrix(model: Mo
         errors[form] = float(((difference @ moment) * difference).sum())
     assert errors["auto"] in {errors["matrix"], errors["spatial"], errors["tucker"]}
     assert errors["auto"] <= errors["matrix"]
+
+
+def test_a_single_row_shows_how_nothing_varies_so_the_weights_are_fitted_as_without_data(
+    model: Model, samples: torch.Tensor
+) -> None:
+    one = calibrate(model, [(samples[:1],)])
+    with_data = compress(model, recipe(hidden=FOUR_BITS), calibration=one)
+    without = compress(model, recipe(hidden=FOUR_BITS))
+    torch.testing.assert_close(with_data.effective_weight("hidden"), without.effective_weight("hidden"))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_layer_with_weights_that_are_not_finite_is_named(model: Model, value: float) -> None:
+    graph = deepcopy(model.graph)
+    with torch.no_grad():
+        graph.get_parameter("down.weight")[0, 0, 0, 0] = value
+    with pytest.raises(CompressionError, match="down: it holds weights that are not finite"):
+        compress(Model(graph, model.info), recipe(down=FOUR_BITS))
+
+
+def test_inputs_too_large_to_be_fitted_to_are_told_with_the_layer(model: Model, calibration: Calibration) -> None:
+    strange = replace(calibration, moments={**calibration.moments, "down": calibration.moments["down"] * torch.nan})
+    with pytest.raises(CompressionError, match="down: what it is given on the data is too large"):
+        compress(model, recipe(down=FOUR_BITS), calibration=strange)
