@@ -27,7 +27,8 @@ _EPOCHS = (2, 20)
 #: bits and half rank, three epochs end at 3.21 with it and at 3.25 with 4 (3.90 before).
 _TOKEN_TEMPERATURE = 1.0
 
-#: Share of the weights that become zero from which on they go gradually.
+#: Share of zeros from which on weights go gradually. ResNet-20 on CIFAR-10 at 80 %: 8 epochs so, with
+#: shifted images, end at 86.57, 4 epochs of all zeros at once at 85.97.
 _MANY_ZEROS = 0.6
 
 #: Share of the weights in layers that lose rank or channels, or keep 3 bits or fewer, from which on a run is longer.
