@@ -146,7 +146,8 @@ def print_layers(info: ModelInfo, found: Sequence[Feasibility]) -> None:
         table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.bytes:,}", macs)
     out.print(table)
     macs = f"{info.macs:,} MACs" if info.counts_macs else "MACs not known"
-    out.print(f"{len(info.layers)} layers, {info.parameters:,} parameters, {info.bytes:,} bytes, {macs}")
+    count = len(info.layers)
+    out.print(f"{count} layer{'s' if count != 1 else ''}, {info.parameters:,} parameters, {info.bytes:,} bytes, {macs}")
     if info.runtime:
         out.print(info.lacks["train"], soft_wrap=True)
     elif not info.has_network:

@@ -77,12 +77,16 @@ class LayerFilter(QSortFilterProxyModel):
         return kind_fits and self._text in str(index.data()).casefold()
 
 
-class ShareDelegate(QStyledItemDelegate):
-    """Draws a share as a bar under its number; the longest bar is the largest share of all."""
+class _CellDelegate(QStyledItemDelegate):
+    """Draws a cell with something behind or under its text, in the theme's colours."""
 
     def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
         self._theme = theme
+
+
+class ShareDelegate(_CellDelegate):
+    """Draws a share as a bar under its number; the longest bar is the largest share of all."""
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
@@ -101,12 +105,8 @@ class ShareDelegate(QStyledItemDelegate):
         painter.fillRect(track, QColor(self._theme.colours.accent))
 
 
-class HeatDelegate(QStyledItemDelegate):
+class HeatDelegate(_CellDelegate):
     """Draws a number on a ground that is the warmer the more the layer minds."""
-
-    def __init__(self, theme: Theme, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._theme = theme
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
