@@ -277,9 +277,10 @@ def print_distilled(outcome: DistillOutcome, report: ExportReport) -> None:
     teacher, before, after = (
         figure(outcome.metric, value) for value in (outcome.teacher, outcome.before, outcome.after)
     )
+    epochs = f"{outcome.epochs} epoch{'s' if outcome.epochs != 1 else ''}"
     out.print(
         f"{outcome.metric}: original {teacher}, before {before}, after {after} "
-        f"({outcome.epochs} epochs, {outcome.seconds:.0f} s on {outcome.device} in {outcome.precision})"
+        f"({epochs}, {outcome.seconds:.0f} s on {outcome.device} in {outcome.precision})"
     )
     if outcome.warning:
         out.print(outcome.warning, soft_wrap=True)
