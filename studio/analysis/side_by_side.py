@@ -15,6 +15,9 @@ Found = TypeVar("Found")
 #: Weights of a matrix that is worth all threads; it is decomposed alone, as its workspace is large too.
 _LARGE = 8 * 2**20
 
+#: Weights of all matrices together below which one thread is done before others have begun.
+_LITTLE = 2**19
+
 
 def side_by_side(matrices: Sequence[Tensor], decompose: Callable[[Tensor], Found]) -> Generator[Found]:
     """What `decompose` gives for each matrix, in their order; as many at a time as torch has threads.
@@ -30,8 +33,21 @@ def side_by_side(matrices: Sequence[Tensor], decompose: Callable[[Tensor], Found
     yield from map(decompose, matrices[:alone])
     if alone == len(matrices):
         return
+    others = matrices[alone:]
+    if sum(map(torch.numel, others)) < _LITTLE:
+        yield from _by_one_thread(others, decompose, threads)
+        return
     with ThreadPoolExecutor(threads, "spectra", torch.set_num_threads, (1,)) as pool:
         try:
-            yield from pool.map(decompose, matrices[alone:])
+            yield from pool.map(decompose, others)
         finally:
             torch.set_num_threads(threads)  # what threads to come begin with, which the pool's have lowered
+
+
+def _by_one_thread(matrices: Sequence[Tensor], decompose: Callable[[Tensor], Found], threads: int) -> list[Found]:
+    """All of them before the first is handed on: whoever takes it has all of torch's threads again."""
+    torch.set_num_threads(1)
+    try:
+        return list(map(decompose, matrices))
+    finally:
+        torch.set_num_threads(threads)

@@ -10,7 +10,9 @@ from studio.analysis.side_by_side import side_by_side
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(monkeypatch):
+    """Two threads, for which no work is too little."""
+    monkeypatch.setattr(module, "_LITTLE", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -42,6 +44,19 @@ def test_a_large_matrix_has_all_threads_to_itself(monkeypatch):
         return threading.current_thread() is main, torch.get_num_threads()
 
     assert list(side_by_side(matrices(9, 8, 7), where)) == [(True, 2), (True, 2), (False, 1)]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_is_little_in_sum_is_done_by_one_thread_that_needs_no_others(monkeypatch):
+    monkeypatch.setattr(module, "_LITTLE", 33)
+    main = threading.current_thread()
+
+    def where(matrix: torch.Tensor) -> tuple[bool, int]:
+        return threading.current_thread() is main, torch.get_num_threads()
+
+    assert list(side_by_side(matrices(9, 7), where)) == [(True, 1), (True, 1)]  # 32 weights
+    assert torch.get_num_threads() == 2
+    assert list(side_by_side(matrices(9, 8), where)) == [(False, 1), (False, 1)]  # 34
 
 
 @pytest.mark.usefixtures("two_threads")
